@@ -15,8 +15,8 @@ struct EmbeddingArgs {
     const float* table = nullptr;
     const float* positions = nullptr;
     float scale = 1.0f;
-    Dropout dropout;
-    RowPlace place;
+    Dropout dropout{};
+    RowPlace place{};
     float* y = nullptr;
 };
 void embedding(CpuStream& stream, const EmbeddingArgs& args);
@@ -29,7 +29,7 @@ struct EmbeddingBackwardArgs {
     const std::int32_t* ids = nullptr;
     const float* dy = nullptr;
     float scale = 1.0f;
-    RowPlace place;
+    RowPlace place{};
     float* dtable = nullptr;  ///< or null
     bool accumulate_table = false;
     float* dpositions = nullptr;  ///< or null

@@ -14,8 +14,8 @@ struct LayerNormArgs {
     std::int64_t rows = 0, width = 0;
     const float* x = nullptr;
     const float* delta = nullptr;  ///< null: no residual, and sum is x itself
-    Dropout dropout;               ///< of delta
-    RowPlace place;
+    Dropout dropout{};               ///< of delta
+    RowPlace place{};
     float* sum = nullptr;  ///< written when delta is given
     const float* gamma = nullptr;
     const float* beta = nullptr;  ///< or null
