@@ -26,10 +26,16 @@ std::int64_t block_of(std::int64_t k) {
     return round_up(divide_up(k, divide_up(k, kLongestBlock)), 16);
 }
 
+/// How the sums over [p, p + k) are to be put into c.
+TileOutput output_of(const GemmArgs& args, std::int64_t p, std::int64_t k) {
+    const bool more = args.bias || args.epilogue != Epilogue::kNone;
+    return {args, args.accumulate || p > 0, more && !args.accumulate && p + k >= args.k};
+}
+
 /// k = 0: the product is zero.
 void finish_empty(const GemmArgs& args) {
     if (args.accumulate) return;
-    const TileOutput out{args, false, true};
+    const TileOutput out = output_of(args, 0, 0);
     const simd::F8 zero[1][1] = {{simd::splat(0.0f)}};
     for (std::int64_t i = 0; i < args.m; ++i) {
         for (std::int64_t j = 0; j < args.n; j += simd::kWidth) put(out, i, j, args.n - j, zero);
@@ -37,7 +43,7 @@ void finish_empty(const GemmArgs& args) {
 }
 
 /// op(a) from (row, p) on, where it lies.
-LeftOperand left_in_place(const GemmArgs& args, std::int64_t row, std::int64_t p) {
+LeftInPlace left_in_place(const GemmArgs& args, std::int64_t row, std::int64_t p) {
     if (args.transpose_a) return {args.a + p * args.lda + row, 1, args.lda};
     return {args.a + row * args.lda + p, args.lda, 1};
 }
@@ -58,10 +64,11 @@ struct Part {
 };
 
 /// `a`: of row `row` and step p; moves on by `a_panel` elements for every six rows. `b`: panels of 16 columns.
-void multiply_part(const Part& part, LeftOperand a, std::int64_t a_panel, const float* b, const TileOutput& out) {
+template <class Left>
+void multiply_part(const Part& part, Left a, std::int64_t a_panel, const float* b, const TileOutput& out) {
     for (std::int64_t j = 0; j < part.columns; j += kTileColumns, b += part.k * kTileColumns) {
         const std::int64_t columns = part.columns - j;
-        LeftOperand left = a;
+        Left left = a;
         for (std::int64_t i = 0; i < part.rows; i += kTileRows, left.data += a_panel) {
             const int rows = static_cast<int>(std::min(kTileRows, part.rows - i));
             if (columns > simd::kWidth) {
@@ -81,8 +88,8 @@ void multiply_few_rows(const GemmArgs& args, int threads) {
         for (std::int64_t p = 0; p < args.k; p += block) {
             const Part part{0, args.m, begin, end - begin, p, std::min(block, args.k - p)};
             pack_right<16>(args, p, part.k, begin, end - begin, packed);
-            const TileOutput out{args, args.accumulate || p > 0, !args.accumulate && p + block >= args.k};
-            const LeftOperand left = left_in_place(args, 0, p);
+            const TileOutput out = output_of(args, p, part.k);
+            const LeftInPlace left = left_in_place(args, 0, p);
             multiply_part(part, left, kTileRows * left.row, packed, out);
         }
     });
@@ -128,15 +135,18 @@ void multiply_blocks(CpuStream& stream, const GemmArgs& args, int threads) {
                                         packed_a + j * k);
                     }
                 }
-                const TileOutput out{args, args.accumulate || p > 0, !args.accumulate && p + block >= args.k};
+                const TileOutput out = output_of(args, p, k);
 #pragma omp for schedule(dynamic, 1)
                 for (std::int64_t i = 0; i < row_tasks * column_tasks; ++i) {
                     const std::int64_t r = i / column_tasks * task_rows, c = i % column_tasks * task_columns;
                     if (r >= rows) continue;
                     const Part part{row + r, std::min(task_rows, rows - r), column + c, std::min(task_columns, columns - c), p, k};
-                    const LeftOperand left = args.transpose_a ? LeftOperand{packed_a + r * k, 1, kTileRows}
-                                                              : left_in_place(args, row + r, p);
-                    multiply_part(part, left, args.transpose_a ? kTileRows * k : kTileRows * args.lda, packed_b + c * k, out);
+                    const float* b = packed_b + c * k;
+                    if (args.transpose_a) {
+                        multiply_part(part, LeftPacked{packed_a + r * k}, kTileRows * k, b, out);
+                    } else {
+                        multiply_part(part, left_in_place(args, row + r, p), kTileRows * args.lda, b, out);
+                    }
                 }
             }
         }

@@ -6,8 +6,9 @@
 #include <chrono>
 #include <cstdio>
 #include <cstdlib>
-#include <cstring>
+#include <ctime>
 #include <string>
+#include <thread>
 #include <vector>
 
 #include "model/kernels/gemm.h"
@@ -24,11 +25,11 @@ void blas(const GemmArgs& g) {
                 static_cast<blasint>(g.ldc));
 }
 
-template <class F>
-double seconds(const F& f) {
-    const auto start = std::chrono::steady_clock::now();
-    f();
-    return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+/// One thread: the processor time of this thread, which leaves out what other processes take; else the clock's.
+double now(int threads) {
+    timespec time{};
+    clock_gettime(threads == 1 ? CLOCK_THREAD_CPUTIME_ID : CLOCK_MONOTONIC, &time);
+    return static_cast<double>(time.tv_sec) + 1e-9 * static_cast<double>(time.tv_nsec);
 }
 
 double median(std::vector<double> values) {
@@ -70,6 +71,7 @@ void add_linear(std::vector<Case>& cases, const std::string& model, std::int64_t
 int main(int argc, char** argv) {
     const char* filter = argc > 1 ? argv[1] : "";
     const double budget = argc > 2 ? std::atof(argv[2]) : 0.5;
+    const int most = argc > 3 ? std::atoi(argv[3]) : 2;
     std::vector<Case> cases;
     for (auto [in, out] : {std::pair{128, 384}, {128, 128}, {128, 512}, {512, 128}, {128, 65}}) add_linear(cases, "nano", 768, in, out);
     for (auto [in, out] : {std::pair{384, 1152}, {384, 384}, {384, 1536}, {1536, 384}, {384, 65}}) add_linear(cases, "mini", 4096, in, out);
@@ -87,17 +89,22 @@ int main(int argc, char** argv) {
     for (Case& one : cases) {
         if (one.name.find(filter) == std::string::npos) continue;
         GemmArgs& g = one.args;
-        const auto filled = [](std::int64_t count) {
-            std::vector<float> values(static_cast<std::size_t>(count));
-            for (std::size_t i = 0; i < values.size(); ++i) values[i] = static_cast<float>(i * 2654435761u % 1024) / 512.0f - 1.0f;
-            return values;
+        Pool pool;
+        const auto filled = [&](std::int64_t count) {
+            BlockRef block = pool.allocate(static_cast<std::size_t>(count) * sizeof(float));
+            float* values = reinterpret_cast<float*>(block.get()->data);
+            for (std::int64_t i = 0; i < count; ++i) {
+                values[i] = static_cast<float>(static_cast<std::uint64_t>(i) * 2654435761u % 1024) / 512.0f - 1.0f;
+            }
+            return block;
         };
-        const std::vector<float> a = filled(g.m * g.k), b = filled(g.k * g.n);
-        std::vector<float> c(static_cast<std::size_t>(g.m * g.n));
-        g.a = a.data(), g.b = b.data(), g.c = c.data();
+        const BlockRef blocks[3] = {filled(g.m * g.k), filled(g.k * g.n), filled(g.m * g.n)};
+        g.a = reinterpret_cast<const float*>(blocks[0].get()->data);
+        g.b = reinterpret_cast<const float*>(blocks[1].get()->data);
+        g.c = reinterpret_cast<float*>(blocks[2].get()->data);
         const double flops = 2e-9 * static_cast<double>(g.m) * static_cast<double>(g.n) * static_cast<double>(g.k);
-        double speed[2][2];
-        for (int threads : {1, 2}) {
+        double speed[2][2] = {};
+        for (int threads = 1; threads <= most; ++threads) {
             Stream stream(threads);
             openblas_set_num_threads(threads);
             const auto ours = [&] { stream.run([&](auto& s) { kernels::gemm(s, g); }); };
@@ -107,9 +114,16 @@ int main(int argc, char** argv) {
             std::vector<double> times[2];
             double spent = 0;
             while (spent < budget || times[0].size() < 5) {
-                times[0].push_back(seconds([&] { for (int i = 0; i < repeat; ++i) ours(); }));
-                times[1].push_back(seconds([&] { for (int i = 0; i < repeat; ++i) theirs(); }));
-                spent += times[0].back() + times[1].back();
+                for (int who : {0, 1}) {
+                    // Either's idle threads spin for some time after a call and would be in the other's way.
+                    if (threads > 1) std::this_thread::sleep_for(std::chrono::milliseconds(10));
+                    const auto call = [&] { who == 0 ? ours() : theirs(); };
+                    call();
+                    const double start = now(threads);
+                    for (int i = 0; i < repeat; ++i) call();
+                    times[who].push_back(now(threads) - start);
+                    spent += times[who].back();
+                }
             }
             for (int who : {0, 1}) speed[threads - 1][who] = flops * repeat / median(times[who]);
         }
