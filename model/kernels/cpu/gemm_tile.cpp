@@ -5,7 +5,9 @@ namespace {
 
 using namespace simd;
 
-F8 read(const float* from, std::int64_t count) { return count >= kWidth ? load(from) : load_partial(from, count); }
+F8 read(const float* from, std::int64_t count) {
+    return count >= kWidth ? load(from) : load_partial(from, count);
+}
 
 void write(float* to, F8 value, std::int64_t count) {
     if (count >= kWidth) {
@@ -20,19 +22,25 @@ F8 finished(const GemmArgs& args, std::int64_t row, std::int64_t column, std::in
     if (args.bias) x = x + read(args.bias + column, count);
     float* aux = args.aux + row * args.ld_aux + column;
     switch (args.epilogue) {
-        case Epilogue::kNone: return x;
-        case Epilogue::kGelu: write(aux, x, count); return gelu(x);
-        case Epilogue::kRelu: return max(x, splat(0.0f));
-        case Epilogue::kGeluBackward: return x * gelu_derivative(read(aux, count));
-        case Epilogue::kReluBackward: return read(aux, count) > splat(0.0f) ? x : splat(0.0f);
+        case Epilogue::kNone:
+            return x;
+        case Epilogue::kGelu:
+            write(aux, x, count);
+            return gelu(x);
+        case Epilogue::kRelu:
+            return max(x, splat(0.0f));
+        case Epilogue::kGeluBackward:
+            return x * gelu_derivative(read(aux, count));
+        case Epilogue::kReluBackward:
+            return read(aux, count) > splat(0.0f) ? x : splat(0.0f);
     }
     return x;
 }
 
 }  // namespace
 
-void put_finished(const TileOutput& out, std::int64_t row, std::int64_t column, std::int64_t columns, int rows, int vectors,
-                  const F8* sum) {
+void put_finished(const TileOutput& out, std::int64_t row, std::int64_t column, std::int64_t columns,
+                  int rows, int vectors, const F8* sum) {
     const GemmArgs& args = out.args;
     for (int i = 0; i < rows; ++i) {
         for (int v = 0; v < vectors; ++v) {

@@ -8,7 +8,8 @@
 /// The innermost part of the CPU's matrix product: a tile of c held in registers.
 namespace skein::kernels {
 
-inline constexpr std::int64_t kTileRows = 6, kTileVectors = 2;  // 12 sums, 2 vectors of b and an element of a: 15 of 16
+inline constexpr std::int64_t kTileRows = 6,
+                              kTileVectors = 2;  // 12 sums, 2 vectors of b and an element of a: 15 of 16
 inline constexpr std::int64_t kTileColumns = kTileVectors * simd::kWidth;
 
 /// A rectangle of op(a) as it lies in memory: element (i, p) is data[i * row + p * step].
@@ -40,7 +41,8 @@ struct TileOutput {
 template <int kRows, int kVectors, class Left>
 inline void multiply(std::int64_t k, Left a, RightOperand b, simd::F8 (&sum)[kRows][kVectors]) {
     const float* lower = a.data;
-    const float* upper = kRows > 3 ? a.data + 3 * a.row : a.data;  // two pointers and one stride reach all six rows
+    const float* upper =
+        kRows > 3 ? a.data + 3 * a.row : a.data;  // two pointers and one stride reach all six rows
     const float* from = b.data;
     for (std::int64_t p = 0; p < k; ++p) {
         simd::F8 right[kVectors];
@@ -59,8 +61,8 @@ inline void multiply(std::int64_t k, Left a, RightOperand b, simd::F8 (&sum)[kRo
 }
 
 /// The slow way for edges and epilogues: `sum` holds `rows` rows of `vectors` vectors.
-void put_finished(const TileOutput& out, std::int64_t row, std::int64_t column, std::int64_t columns, int rows, int vectors,
-                  const simd::F8* sum);
+void put_finished(const TileOutput& out, std::int64_t row, std::int64_t column, std::int64_t columns,
+                  int rows, int vectors, const simd::F8* sum);
 
 /// Puts sums to their place in c, from (row, column) on; `columns` of them exist.
 template <int kRows, int kVectors>
@@ -91,8 +93,8 @@ inline void put(const TileOutput& out, std::int64_t row, std::int64_t column, st
 
 /// One tile over one K-block: kRows rows of c from `row` on, and the `columns` that exist from `column` on.
 template <int kRows, int kVectors, class Left>
-void tile(std::int64_t k, Left a, RightOperand b, const TileOutput& out, std::int64_t row, std::int64_t column,
-          std::int64_t columns) {
+void tile(std::int64_t k, Left a, RightOperand b, const TileOutput& out, std::int64_t row,
+          std::int64_t column, std::int64_t columns) {
     simd::F8 sum[kRows][kVectors];
 #pragma GCC unroll 8
     for (int i = 0; i < kRows; ++i) {
@@ -109,12 +111,18 @@ template <int kVectors, class Left>
 void tile_of(int rows, std::int64_t k, Left a, RightOperand b, const TileOutput& out, std::int64_t row,
              std::int64_t column, std::int64_t columns) {
     switch (rows) {
-        case 6: return tile<6, kVectors>(k, a, b, out, row, column, columns);
-        case 5: return tile<5, kVectors>(k, a, b, out, row, column, columns);
-        case 4: return tile<4, kVectors>(k, a, b, out, row, column, columns);
-        case 3: return tile<3, kVectors>(k, a, b, out, row, column, columns);
-        case 2: return tile<2, kVectors>(k, a, b, out, row, column, columns);
-        default: return tile<1, kVectors>(k, a, b, out, row, column, columns);
+        case 6:
+            return tile<6, kVectors>(k, a, b, out, row, column, columns);
+        case 5:
+            return tile<5, kVectors>(k, a, b, out, row, column, columns);
+        case 4:
+            return tile<4, kVectors>(k, a, b, out, row, column, columns);
+        case 3:
+            return tile<3, kVectors>(k, a, b, out, row, column, columns);
+        case 2:
+            return tile<2, kVectors>(k, a, b, out, row, column, columns);
+        default:
+            return tile<1, kVectors>(k, a, b, out, row, column, columns);
     }
 }
 
