@@ -36,6 +36,25 @@ inline void store_partial(float* to, F8 value, std::int64_t count) {
     for (std::int64_t i = 0; i < count; ++i) to[i] = value[i];
 }
 
+/// Which lanes a step of a loop over any number of elements works on: all eight, or the first `count` of the last step.
+struct Full {};
+struct Partial {
+    std::int64_t count;
+};
+inline F8 load(const float* from, Full) { return load(from); }
+inline F8 load(const float* from, Partial lanes, float fill = 0.0f) { return load_partial(from, lanes.count, fill); }
+inline F8 load(const float* from, Full, float) { return load(from); }
+inline void store(float* to, F8 value, Full) { store(to, value); }
+inline void store(float* to, F8 value, Partial lanes) { store_partial(to, value, lanes.count); }
+
+/// Calls step(i, Full) for i = 0, 8, 16, ... and step(i, Partial) for what is left of `count`.
+template <class Step>
+inline void for_lanes(std::int64_t count, const Step& step) {
+    std::int64_t i = 0;
+    for (; i + kWidth <= count; i += kWidth) step(i, Full{});
+    if (i < count) step(i, Partial{count - i});
+}
+
 /// a · b + c, rounded once.
 inline F8 fma(F8 a, F8 b, F8 c) {
 #if defined(__FMA__) && defined(__AVX2__)
