@@ -79,10 +79,11 @@ inline float max(F8 x) {
     return out;
 }
 
-/// e^x to about one unit in the last place. +0 at and below -87.3 (minus infinity included); x above 88.3 counts as 88.3.
+/// e^x to about one unit in the last place. +0 at and below -87.3 (minus infinity included); x above 88.3 counts as 88.3;
+/// NaN stays NaN.
 inline F8 exp(F8 x) {
     const F8 lowest = splat(-87.33654f), highest = splat(88.3f);
-    const F8 clamped = min(max(x, lowest), highest);
+    const F8 clamped = min(highest, max(lowest, x));  // in this order, which hands on NaN
     // n = round(x / ln 2) by adding and taking away 1.5 * 2^23; r = x - n ln 2 in two parts
     const F8 magic = splat(12582912.0f);
     const F8 shifted = fma(clamped, splat(1.44269504f), magic);
@@ -101,7 +102,7 @@ inline F8 exp(F8 x) {
     const I8 exponent = (bits - splat(std::int32_t{0x4B400000}) + splat(std::int32_t{127})) << 23;
     F8 power;
     std::memcpy(&power, &exponent, sizeof power);
-    return x > lowest ? p * power : splat(0.0f);
+    return x <= lowest ? splat(0.0f) : p * power;
 }
 
 /// 1 / (1 + e^-x).
