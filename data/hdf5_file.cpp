@@ -20,7 +20,7 @@ static_assert(sizeof(hid_t) == sizeof(std::int64_t));
 constexpr std::uint64_t kSliceBytes = std::uint64_t{8}
                                       << 20;  // the longest read or write in one hold of the mutex
 constexpr std::uint64_t kAutoChunkBytes = std::uint64_t{1} << 20;
-constexpr std::size_t kChunkCacheBytes = std::size_t{16} << 20, kChunkCacheSlots = 12'421;
+constexpr std::size_t kChunkCacheBytes = std::size_t{4} << 20, kChunkCacheSlots = 12'421;
 
 /// Holds the process's one HDF5 mutex. Printing of errors is off for each thread that comes by (the library
 /// keeps that setting per thread), and the library does nothing at exit: a file that could not be closed
