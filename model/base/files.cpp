@@ -6,6 +6,8 @@
 
 #include <cerrno>
 #include <cstdio>
+#include <filesystem>
+#include <system_error>
 #include <vector>
 
 #include "model/base/error.h"
@@ -62,6 +64,9 @@ int FileSystem::unlink(const char* path) {
 }
 int FileSystem::mkdir(const char* path, mode_t mode) {
     return ::mkdir(path, mode);
+}
+int FileSystem::rmdir(const char* path) {
+    return ::rmdir(path);
 }
 int FileSystem::before_library_write(const char*) {
     return 0;
@@ -134,6 +139,21 @@ void create_folders(FileSystem& system, const std::string& path) {
     if (parent != path) create_folders(system, parent);
     if (system.mkdir(path.c_str(), 0777) != 0 && errno != EEXIST) throw_errno("create folder", path);
     sync_folder(system, parent);
+}
+
+void remove_folder(FileSystem& system, const std::string& path) {
+    std::error_code failure;
+    std::filesystem::directory_iterator entry(path, failure);
+    if (failure == std::errc::no_such_file_or_directory) return;
+    for (; !failure && entry != std::filesystem::directory_iterator(); entry.increment(failure)) {
+        const std::string inside = entry->path().string();
+        if (std::error_code ignored; entry->is_directory(ignored) && !entry->is_symlink(ignored))
+            remove_folder(system, inside);
+        else if (system.unlink(inside.c_str()) != 0 && errno != ENOENT)
+            throw_errno("remove", inside);
+    }
+    if (failure) throw IoError(text("list ", path, ": ", failure.message()));
+    if (system.rmdir(path.c_str()) != 0 && errno != ENOENT) throw_errno("remove", path);
 }
 
 std::string read_file(const std::string& path) {
