@@ -1,27 +1,15 @@
 #include "trainer/schedule.h"
 
 #include <algorithm>
-#include <charconv>
 #include <cmath>
 #include <numbers>
 
-#include "model/base/error.h"
+#include "trainer/run_rules.h"
 
 namespace skein {
 
-std::int64_t parse_warmup(const std::string& warmup, std::int64_t horizon) {
-    const bool share = warmup.ends_with('%');
-    double value = -1.0;
-    const char* end = warmup.data() + warmup.size() - (share ? 1 : 0);
-    const auto [stop, error] = std::from_chars(warmup.data(), end, value);
-    if (error != std::errc{} || stop != end || value < 0.0 || (share && value > 100.0) ||
-        (!share && value != std::floor(value)))
-        throw ConfigError(text("--schedule.warmup: found '", warmup, "', wanted updates (200) or a share (2%)"));
-    return std::llround(share ? value / 100.0 * static_cast<double>(horizon) : value);
-}
-
 Schedule::Schedule(const ScheduleSection& section, std::int64_t horizon, std::int64_t width)
-    : section_(section), horizon_(horizon), width_(width), warmup_(parse_warmup(section.warmup, horizon)) {}
+    : section_(section), horizon_(horizon), width_(width), warmup_(warmup_updates(section.warmup, horizon)) {}
 
 double Schedule::rate(std::int64_t update) const {
     const auto u = static_cast<double>(update), w = static_cast<double>(warmup_);

@@ -30,7 +30,4 @@ class Schedule {
     std::int64_t horizon_, width_, warmup_;
 };
 
-/// Updates in a warm-up of "200" (updates) or "2%" (of the horizon). Throws ConfigError.
-std::int64_t parse_warmup(const std::string& warmup, std::int64_t horizon);
-
 }  // namespace skein
