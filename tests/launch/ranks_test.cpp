@@ -54,9 +54,3 @@ TEST(Ranks, TheLineNamesWhatFailed) {
 
 }  // namespace
 }  // namespace skein
-
-int main(int argc, char** argv) {
-    testing::InitGoogleTest(&argc, argv);
-    const skein::MpiSession session;  // keeps MPI running from test to test
-    return RUN_ALL_TESTS();
-}
