@@ -16,7 +16,7 @@ constexpr std::int64_t kBlockColumns = 3072;  // of b, packed at a time
 constexpr std::int64_t kBlockRows = 3072;     // of a, packed at a time
 constexpr std::int64_t kTaskRows = 192;
 constexpr std::int64_t kManyColumns = 640;     // from here on packing a pays even if its rows are contiguous
-constexpr std::int64_t kFewRows = 12;          // up to here b is packed panel by panel, for one use
+constexpr std::int64_t kFewRows = 24;          // up to here b is packed panel by panel, for one use
 constexpr std::int64_t kWorthATeam = 100'000;  // multiplications, below which one thread is faster
 
 std::int64_t divide_up(std::int64_t x, std::int64_t by) {
