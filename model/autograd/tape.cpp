@@ -3,6 +3,7 @@
 #include <utility>
 
 #include "model/base/error.h"
+#include "model/kernels/elementwise.h"
 
 namespace skein {
 
@@ -59,9 +60,33 @@ bool Tape::needs_gradient(NodeRef node) const {
 GradientSlot Tape::gradient_slot(NodeRef ref) {
     Node& node = nodes_[static_cast<std::size_t>(ref.node_)];
     if (node.leaf) return {node.leaf->gradient, std::exchange(node.leaf->accumulate, true)};
-    if (node.gradient) return {node.gradient, true};
+    if (node.gradient) {
+        if (node.gradient.shared()) {  // passed on to another node as well, which has not read it yet
+            Tensor own = Tensor::empty(stream_, DType::f32, node.shape);
+            copy(node.gradient, own, false);
+            node.gradient = std::move(own);
+        }
+        return {node.gradient, true};
+    }
     node.gradient = Tensor::empty(stream_, DType::f32, node.shape);
     return {node.gradient, false};
+}
+
+void Tape::pass_gradient(NodeRef ref, const Tensor& gradient) {
+    Node& node = nodes_[static_cast<std::size_t>(ref.node_)];
+    check_shape("tape", "gradient", gradient.shape(), node.shape);
+    if (!node.leaf && !node.gradient) {
+        node.gradient = gradient;
+        return;
+    }
+    const GradientSlot slot = gradient_slot(ref);
+    copy(gradient, slot.target, slot.accumulate);
+}
+
+void Tape::copy(const Tensor& from, const Tensor& to, bool accumulate) {
+    stream_.run([&](auto& s) {
+        kernels::copy_or_add(s, from.data<float>(), to.data<float>(), to.elements(), accumulate);
+    });
 }
 
 void Tape::finish_uses(Node& node) {
@@ -83,9 +108,12 @@ void Tape::backward(const Var& root, const Tensor& seed) {
         if (node.leaf) continue;
         // The root of a loss has no gradient of its own; any other node without one was not part of the result.
         const bool reached = node.gradient || static_cast<std::int32_t>(i) == root.node_;
-        if (node.backward && reached) node.backward(*this, node.gradient);
+        if (node.backward && reached) {
+            const Tensor gradient = std::move(node.gradient);
+            node.gradient = {};
+            node.backward(*this, gradient);
+        }
         node.backward = nullptr;
-        node.gradient = {};
         finish_uses(node);
         if (after_op) after_op();
     }

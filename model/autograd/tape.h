@@ -91,6 +91,9 @@ class Tape {
     /// The place for a gradient of the node's shape (f32), and whether something stands there already. Each call is one
     /// contribution: what is given out must be written.
     GradientSlot gradient_slot(NodeRef node);
+    /// One contribution that exists as a tensor already: shared where it is the first, added otherwise. The tensor must
+    /// not be written afterwards.
+    void pass_gradient(NodeRef node, const Tensor& gradient);
 
     /// Walks back from `root`, whose own gradient is `seed` (empty for a loss whose op has put the gradient of its inputs
     /// into their slots already, in forward). Calls on_leaf_final and after_op on the way. Throws ShapeError when the
@@ -112,6 +115,7 @@ class Tape {
         std::array<std::int32_t, 6> inputs{-1, -1, -1, -1, -1, -1};
     };
 
+    void copy(const Tensor& from, const Tensor& to, bool accumulate);
     Var append(Node node, Tensor value);
     void finish_uses(Node& node);
 

@@ -39,7 +39,7 @@ struct AttentionArgs {
     const float* rotary_cos = nullptr;
     const float* rotary_sin = nullptr;
     /// Of the probabilities; keyed by (first_sample + b, query position i + query_offset, key position, head).
-    Dropout dropout;
+    Dropout dropout{};
     std::int64_t first_sample = 0;
 
     float* output = nullptr;  ///< laid out as query, with output_stride

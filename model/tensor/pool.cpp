@@ -36,9 +36,9 @@ BlockRef Pool::allocate(std::size_t bytes) {
     const std::lock_guard lock(mutex_);
     statistics_.in_use += wanted;
     statistics_.peak = std::max(statistics_.peak, statistics_.in_use);
-    std::vector<Block*>& free = free_[wanted];
+    std::vector<MemoryBlock*>& free = free_[wanted];
     if (!free.empty()) {
-        Block* block = free.back();
+        MemoryBlock* block = free.back();
         free.pop_back();
         return BlockRef(block);
     }
@@ -52,7 +52,7 @@ BlockRef Pool::allocate(std::size_t bytes) {
     if (huge) madvise(data, wanted, MADV_HUGEPAGE);
     statistics_.reserved += wanted;
     ++statistics_.system_calls;
-    auto block = std::make_unique<Block>();
+    auto block = std::make_unique<MemoryBlock>();
     block->data = static_cast<std::byte*>(data);
     block->bytes = wanted;
     block->pool = this;
@@ -61,7 +61,7 @@ BlockRef Pool::allocate(std::size_t bytes) {
     return BlockRef(blocks_.back().get());
 }
 
-void Pool::give_back(Block* block) noexcept {
+void Pool::give_back(MemoryBlock* block) noexcept {
     const std::lock_guard lock(mutex_);
     statistics_.in_use -= block->bytes;
     free_[block->bytes].push_back(block);

@@ -13,18 +13,18 @@ namespace skein {
 class Pool;
 
 /// One block of memory that tensors share; it goes back to its pool when the last of them is gone.
-struct Block {
+struct MemoryBlock {
     std::byte* data = nullptr;
     std::size_t bytes = 0;
     Pool* pool = nullptr;
     std::atomic<int> references{0};
 };
 
-/// Counted reference to a Block.
+/// Counted reference to a MemoryBlock.
 class BlockRef {
   public:
     BlockRef() = default;
-    explicit BlockRef(Block* block) : block_(block) { retain(); }
+    explicit BlockRef(MemoryBlock* block) : block_(block) { retain(); }
     BlockRef(const BlockRef& other) : block_(other.block_) { retain(); }
     BlockRef(BlockRef&& other) noexcept : block_(other.block_) { other.block_ = nullptr; }
     BlockRef& operator=(BlockRef other) noexcept {
@@ -33,7 +33,7 @@ class BlockRef {
     }
     ~BlockRef() { release(); }
 
-    Block* get() const { return block_; }
+    MemoryBlock* get() const { return block_; }
     explicit operator bool() const { return block_ != nullptr; }
 
   private:
@@ -42,7 +42,7 @@ class BlockRef {
     }
     void release() noexcept;
 
-    Block* block_ = nullptr;
+    MemoryBlock* block_ = nullptr;
 };
 
 /// Keeps freed blocks by size class and hands them out again, so that a training step whose shapes repeat asks the
@@ -69,11 +69,11 @@ class Pool {
 
   private:
     friend class BlockRef;
-    void give_back(Block* block) noexcept;
+    void give_back(MemoryBlock* block) noexcept;
 
     mutable std::mutex mutex_;
-    std::map<std::size_t, std::vector<Block*>> free_;
-    std::vector<std::unique_ptr<Block>> blocks_;
+    std::map<std::size_t, std::vector<MemoryBlock*>> free_;
+    std::vector<std::unique_ptr<MemoryBlock>> blocks_;
     Statistics statistics_;
 };
 

@@ -31,6 +31,8 @@ class Tensor {
     std::int64_t elements() const { return storage_ ? shape_.elements() : 0; }
     std::size_t bytes() const { return static_cast<std::size_t>(elements()) * size_of(dtype_); }
     explicit operator bool() const { return static_cast<bool>(storage_); }
+    /// Whether another Tensor uses the same storage.
+    bool shared() const { return storage_ && storage_.get()->references.load(std::memory_order_acquire) > 1; }
 
     /// The first element, on the tensor's device. Throws ShapeError when T is not the tensor's dtype.
     template <class T>

@@ -36,6 +36,25 @@ inline void store_partial(float* to, F8 value, std::int64_t count) {
     for (std::int64_t i = 0; i < count; ++i) to[i] = value[i];
 }
 
+/// Which lanes a step of a loop over any number of elements works on: all eight, or the first `count` of the last step.
+struct Full {};
+struct Partial {
+    std::int64_t count;
+};
+inline F8 load(const float* from, Full) { return load(from); }
+inline F8 load(const float* from, Partial lanes, float fill = 0.0f) { return load_partial(from, lanes.count, fill); }
+inline F8 load(const float* from, Full, float) { return load(from); }
+inline void store(float* to, F8 value, Full) { store(to, value); }
+inline void store(float* to, F8 value, Partial lanes) { store_partial(to, value, lanes.count); }
+
+/// Calls step(i, Full) for i = 0, 8, 16, ... and step(i, Partial) for what is left of `count`.
+template <class Step>
+inline void for_lanes(std::int64_t count, const Step& step) {
+    std::int64_t i = 0;
+    for (; i + kWidth <= count; i += kWidth) step(i, Full{});
+    if (i < count) step(i, Partial{count - i});
+}
+
 /// a · b + c, rounded once.
 inline F8 fma(F8 a, F8 b, F8 c) {
 #if defined(__FMA__) && defined(__AVX2__)
@@ -60,10 +79,11 @@ inline float max(F8 x) {
     return out;
 }
 
-/// e^x to about one unit in the last place. +0 at and below -87.3 (minus infinity included); x above 88.3 counts as 88.3.
+/// e^x to about one unit in the last place. +0 at and below -87.3 (minus infinity included); x above 88.3 counts as 88.3;
+/// NaN stays NaN.
 inline F8 exp(F8 x) {
     const F8 lowest = splat(-87.33654f), highest = splat(88.3f);
-    const F8 clamped = min(max(x, lowest), highest);
+    const F8 clamped = min(highest, max(lowest, x));  // in this order, which hands on NaN
     // n = round(x / ln 2) by adding and taking away 1.5 * 2^23; r = x - n ln 2 in two parts
     const F8 magic = splat(12582912.0f);
     const F8 shifted = fma(clamped, splat(1.44269504f), magic);
@@ -82,7 +102,7 @@ inline F8 exp(F8 x) {
     const I8 exponent = (bits - splat(std::int32_t{0x4B400000}) + splat(std::int32_t{127})) << 23;
     F8 power;
     std::memcpy(&power, &exponent, sizeof power);
-    return x > lowest ? p * power : splat(0.0f);
+    return x <= lowest ? splat(0.0f) : p * power;
 }
 
 /// 1 / (1 + e^-x).

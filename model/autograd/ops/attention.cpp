@@ -1,0 +1,140 @@
+#include "model/autograd/ops/attention.h"
+
+#include <cmath>
+#include <utility>
+
+#include "model/base/error.h"
+#include "model/kernels/attention.h"
+
+namespace skein {
+namespace {
+
+// Where queries, keys and values lie: in one packed tensor, or in two.
+struct Packing {
+    std::int64_t query_stride, key_stride, value_stride;
+    std::int64_t key_offset, value_offset;  // elements from the start of their tensor
+};
+
+kernels::AttentionArgs base_args(const AttentionOptions& options) {
+    if (options.key_value_heads <= 0 || options.heads % options.key_value_heads != 0)
+        throw ShapeError(text("attention: ", options.heads, " heads over ", options.key_value_heads,
+                              " key-value heads, wanted a multiple"));
+    kernels::AttentionArgs args;
+    args.batch = options.batch;
+    args.query_length = options.query_length;
+    args.key_length = options.key_length;
+    args.heads = options.heads;
+    args.key_value_heads = options.key_value_heads;
+    args.head_width = options.head_width;
+    args.scale = 1.0f / std::sqrt(static_cast<float>(options.head_width));
+    args.causal = options.causal;
+    args.query_offset = options.query_offset;
+    if (options.key_lengths) args.key_lengths = options.key_lengths.data<std::int32_t>();
+    if (options.query_lengths) args.query_lengths = options.query_lengths.data<std::int32_t>();
+    if (options.bias) {
+        check_shape("attention", "bias", options.bias.shape(),
+                    {options.heads, options.query_length, options.key_length});
+        args.bias = options.bias.value().data<float>();
+    }
+    if (options.rotary_cos) {
+        args.rotary_cos = options.rotary_cos.data<float>();
+        args.rotary_sin = options.rotary_sin.data<float>();
+    }
+    args.dropout = options.dropout;
+    args.first_sample = options.first_sample;
+    return args;
+}
+
+// `query` and `key_value` are the same Var for self-attention.
+Var attend(const Var& query, const Var& key_value, const Packing& packing, const AttentionOptions& options) {
+    Tape& tape = query.tape();
+    const std::int64_t width = options.heads * options.head_width;
+    const Tensor y = Tensor::empty(tape.stream(), DType::f32, {options.batch * options.query_length, width});
+    const Tensor log_sum_exp =
+        tape.records() ? Tensor::empty(tape.stream(), DType::f32, {options.batch, options.heads, options.query_length})
+                       : Tensor{};
+    kernels::AttentionArgs args = base_args(options);
+    args.query = query.value().data<float>();
+    args.key = key_value.value().data<float>() + packing.key_offset;
+    args.value = key_value.value().data<float>() + packing.value_offset;
+    args.query_stride = packing.query_stride;
+    args.key_stride = packing.key_stride;
+    args.value_stride = packing.value_stride;
+    args.output = y.data<float>();
+    args.output_stride = width;
+    args.log_sum_exp = log_sum_exp ? log_sum_exp.data<float>() : nullptr;
+    tape.stream().run([&](auto& s) { kernels::attention(s, args); });
+
+    // the tensors behind the pointers in args, kept until backward
+    struct Kept {
+        Tensor query, key_value, y, log_sum_exp, key_lengths, query_lengths, bias, rotary_cos, rotary_sin;
+    };
+    Kept kept{query.value(),         key_value.value(),
+              y,                     log_sum_exp,
+              options.key_lengths,   options.query_lengths,
+              options.bias ? options.bias.value() : Tensor{}, options.rotary_cos,
+              options.rotary_sin};
+    const bool packed = query.value().raw() == key_value.value().raw();
+    const Var second = packed ? Var{} : key_value;
+    return tape.record(
+        y, {query, second, options.bias},
+        [query_node = NodeRef(query), key_value_node = NodeRef(key_value), bias_node = NodeRef(options.bias), packing,
+         args, packed, kept = std::move(kept)](Tape& t, const Tensor& dy) {
+            const Tensor dquery = Tensor::empty(t.stream(), DType::f32, kept.query.shape());
+            const Tensor dkey_value = packed ? dquery : Tensor::empty(t.stream(), DType::f32, kept.key_value.shape());
+            const Tensor dbias = t.needs_gradient(bias_node)
+                                     ? Tensor::empty(t.stream(), DType::f32, kept.bias.shape())
+                                     : Tensor{};
+            kernels::AttentionBackwardArgs back;
+            back.forward = args;
+            back.output_gradient = dy.data<float>();
+            back.output_gradient_stride = dy.shape()[1];
+            back.query_gradient = dquery.data<float>();
+            back.key_gradient = dkey_value.data<float>() + packing.key_offset;
+            back.value_gradient = dkey_value.data<float>() + packing.value_offset;
+            back.query_gradient_stride = packing.query_stride;
+            back.key_gradient_stride = packing.key_stride;
+            back.value_gradient_stride = packing.value_stride;
+            back.bias_gradient = dbias ? dbias.data<float>() : nullptr;
+            t.stream().run([&](auto& s) { kernels::attention_backward(s, back); });
+            if (t.needs_gradient(query_node)) t.pass_gradient(query_node, dquery);
+            if (!packed && t.needs_gradient(key_value_node)) t.pass_gradient(key_value_node, dkey_value);
+            if (dbias) t.pass_gradient(bias_node, dbias);
+        });
+}
+
+}  // namespace
+
+Var self_attention(const Var& qkv, const AttentionOptions& options) {
+    const std::int64_t width = options.heads * options.head_width;
+    const std::int64_t kv_width = options.key_value_heads * options.head_width;
+    const std::int64_t stride = width + 2 * kv_width;
+    check_shape("self_attention", "qkv", qkv.shape(), {options.batch * options.query_length, stride});
+    return attend(qkv, qkv, {stride, stride, stride, width, width + kv_width}, options);
+}
+
+Var cross_attention(const Var& query, const Var& key_value, const AttentionOptions& options) {
+    const std::int64_t width = options.heads * options.head_width;
+    const std::int64_t kv_width = options.key_value_heads * options.head_width;
+    check_shape("cross_attention", "query", query.shape(), {options.batch * options.query_length, width});
+    check_shape("cross_attention", "key_value", key_value.shape(), {options.batch * options.key_length, 2 * kv_width});
+    return attend(query, key_value, {width, 2 * kv_width, 2 * kv_width, 0, kv_width}, options);
+}
+
+Tensor cached_attention(Stream& stream, const Tensor& query, const Tensor& keys, const Tensor& values,
+                        const AttentionOptions& options) {
+    const std::int64_t width = options.heads * options.head_width;
+    const Tensor y = Tensor::empty(stream, DType::f32, {options.batch * options.query_length, width});
+    kernels::AttentionArgs args = base_args(options);
+    args.query = query.data<float>();
+    args.query_stride = query.shape()[1];
+    args.key = keys.data<float>();
+    args.value = values.data<float>();
+    args.key_stride = args.value_stride = options.key_value_heads * options.head_width;
+    args.output = y.data<float>();
+    args.output_stride = width;
+    stream.run([&](auto& s) { kernels::attention(s, args); });
+    return y;
+}
+
+}  // namespace skein

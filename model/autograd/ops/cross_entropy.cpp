@@ -1,0 +1,80 @@
+#include "model/autograd/ops/cross_entropy.h"
+
+#include <algorithm>
+
+#include "model/autograd/ops/matmul.h"
+#include "model/base/error.h"
+#include "model/kernels/cross_entropy.h"
+
+namespace skein {
+namespace {
+
+// Rows whose logits are held at a time: a function of the vocabulary alone. A block's weight gradient is a pass over the
+// whole weight, so blocks are as large as 64 MiB of logits allow, but of at least 64 rows.
+std::int64_t rows_at_a_time(std::int64_t vocabulary) {
+    constexpr std::int64_t kBytes = std::int64_t{64} << 20;
+    return std::max<std::int64_t>(64, kBytes / (4 * vocabulary) / 64 * 64);
+}
+
+template <class T>
+Tensor sum_samples(Stream& stream, const Tensor& of_rows, std::int64_t length) {
+    const std::int64_t samples = of_rows.elements() / length;
+    const Tensor out = Tensor::empty(stream, of_rows.dtype(), {samples});
+    const T* from = of_rows.data<T>();
+    for (std::int64_t sample = 0; sample < samples; ++sample) {
+        T total = 0;
+        for (std::int64_t t = 0; t < length; ++t) total += from[sample * length + t];
+        out.data<T>()[sample] = total;
+    }
+    return out;
+}
+
+}  // namespace
+
+LossSums linear_cross_entropy(const Var& hidden, const Var& weight, const Tensor& targets, const LossOptions& options) {
+    Tape& tape = hidden.tape();
+    Stream& stream = tape.stream();
+    const std::int64_t rows = hidden.shape()[0], width = weight.shape()[1], vocabulary = weight.shape()[0];
+    check_shape("linear_cross_entropy", "hidden", hidden.shape(), {rows, width});
+    if (targets.elements() != rows || rows % options.length != 0)
+        throw ShapeError(text("linear_cross_entropy: targets are ", targets.shape(), " for ", rows, " rows in samples of ",
+                              options.length));
+
+    const Tensor loss = Tensor::empty(stream, DType::f64, {rows}), nll = Tensor::empty(stream, DType::f64, {rows});
+    const Tensor correct = Tensor::empty(stream, DType::i64, {rows});
+    GradientSlot dhidden, dweight;
+    if (tape.records()) {
+        dhidden = tape.gradient_slot(hidden);
+        dweight = tape.gradient_slot(weight);
+    }
+    const std::int64_t block = std::min(rows, rows_at_a_time(vocabulary));
+    const Tensor buffer = Tensor::empty(stream, DType::f32, {block, vocabulary});
+    for (std::int64_t first = 0; first < rows; first += block) {
+        const std::int64_t count = std::min(block, rows - first);
+        const Tensor logits = buffer.view(0, {count, vocabulary});
+        const Tensor h = hidden.value().view(first * width, {count, width});
+        // [count, vocabulary] = [count, width] · [vocabulary, width]ᵀ
+        matmul(stream, {.b_transposed = true}, h, weight.value(), logits);
+        kernels::CrossEntropyArgs args{.rows = count, .vocabulary = vocabulary};
+        args.logits = logits.data<float>();
+        args.gradient = tape.records();
+        args.targets = targets.data<std::int32_t>() + first;
+        args.smoothing = options.label_smoothing;
+        args.gradient_scale = static_cast<float>(options.gradient_scale);
+        args.loss = loss.data<double>() + first;
+        args.nll = nll.data<double>() + first;
+        args.correct = correct.data<std::int64_t>() + first;
+        stream.run([&](auto& s) { kernels::cross_entropy(s, args); });
+        if (!tape.records()) continue;
+        // [count, width] = [count, vocabulary] · [vocabulary, width];  [vocabulary, width] (+)= dlogitsᵀ · h
+        matmul(stream, {.accumulate = dhidden.accumulate}, logits, weight.value(),
+               dhidden.target.view(first * width, {count, width}));
+        matmul(stream, {.a_transposed = true, .accumulate = dweight.accumulate || first > 0}, logits, h, dweight.target);
+    }
+    LossSums sums{tape.record(Tensor::empty(stream, DType::f64, {1}), {hidden, weight}, [](Tape&, const Tensor&) {}),
+                  sum_samples<double>(stream, loss, options.length), sum_samples<double>(stream, nll, options.length),
+                  sum_samples<std::int64_t>(stream, correct, options.length)};
+    return sums;
+}
+
+}  // namespace skein

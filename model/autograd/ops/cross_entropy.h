@@ -1,0 +1,29 @@
+#pragma once
+
+#include "model/autograd/tape.h"
+
+namespace skein {
+
+struct LossOptions {
+    double label_smoothing = 0.0;
+    /// What the gradients of the summed loss are multiplied by: 1 / (real target tokens of the global batch).
+    double gradient_scale = 1.0;
+    /// Tokens a sample has in `hidden`.
+    std::int64_t length = 1;
+};
+
+/// Sums over the real target tokens of each sample, in order, in fp64.
+struct LossSums {
+    Var root;        ///< what to call backward on
+    Tensor loss;     ///< f64 [samples]: cross-entropy with label smoothing, in nats
+    Tensor nll;      ///< f64 [samples]: without it
+    Tensor correct;  ///< i64 [samples]: tokens whose target is the most probable
+};
+
+/// Output projection, softmax and cross-entropy in one: logits = hidden · weightᵀ exist only for a block of rows at a
+/// time, and while a block's gradient is at hand its products go into the gradients of hidden and weight, so that
+/// backward has nothing left to do. hidden: [samples · length, width]; weight: [vocabulary, width]; targets: i32 [samples
+/// · length], negative for padding.
+LossSums linear_cross_entropy(const Var& hidden, const Var& weight, const Tensor& targets, const LossOptions& options);
+
+}  // namespace skein

@@ -1,0 +1,63 @@
+#include "model/autograd/ops/embedding.h"
+
+#include "model/base/error.h"
+#include "model/kernels/embedding.h"
+
+namespace skein {
+
+Var embedding(const Var& table, const Var& positions, const Tensor& ids, float scale, const kernels::Dropout& dropout,
+              const kernels::RowPlace& place) {
+    Tape& tape = table.tape();
+    const std::int64_t vocabulary = table.shape()[0], width = table.shape()[1], rows = ids.elements();
+    if (positions) {
+        check_shape("embedding", "positions", positions.shape(), {positions.shape()[0], width});
+        if (place.first_position + place.positions > positions.shape()[0])
+            throw ShapeError(text("embedding: position ", place.first_position + place.positions - 1,
+                                  " is past the context of ", positions.shape()[0]));
+    }
+    const Tensor y = Tensor::empty(tape.stream(), DType::f32, {rows, width});
+    kernels::EmbeddingArgs args{.rows = rows, .width = width, .vocabulary = vocabulary};
+    args.ids = ids.data<std::int32_t>();
+    args.table = table.value().data<float>();
+    args.positions = positions ? positions.value().data<float>() : nullptr;
+    args.scale = scale;
+    args.dropout = dropout;
+    args.place = place;
+    args.y = y.data<float>();
+    tape.stream().run([&](auto& s) { kernels::embedding(s, args); });
+
+    return tape.record(
+        y, {table, positions},
+        [table_node = NodeRef(table), positions_node = NodeRef(positions), ids, scale, dropout, place, vocabulary,
+         context = positions ? positions.shape()[0] : 0](Tape& t, const Tensor& dy) {
+            Tensor masked = dy;
+            if (dropout) {
+                masked = Tensor::empty(t.stream(), DType::f32, dy.shape());
+                t.stream().run([&](auto& s) {
+                    kernels::apply_dropout(s, dropout, place, dy.shape()[0], dy.shape()[1], dy.data<float>(),
+                                           masked.data<float>());
+                });
+            }
+            const Tensor order = Tensor::empty(t.stream(), DType::i32, {ids.elements() + vocabulary + 1});
+            kernels::EmbeddingBackwardArgs back{.rows = dy.shape()[0], .width = dy.shape()[1], .vocabulary = vocabulary};
+            back.context = context;
+            back.ids = ids.data<std::int32_t>();
+            back.dy = masked.data<float>();
+            back.scale = scale;
+            back.place = place;
+            back.order = order.data<std::int32_t>();
+            if (t.needs_gradient(table_node)) {
+                const GradientSlot slot = t.gradient_slot(table_node);
+                back.dtable = slot.target.data<float>();
+                back.accumulate_table = slot.accumulate;
+            }
+            if (t.needs_gradient(positions_node)) {
+                const GradientSlot slot = t.gradient_slot(positions_node);
+                back.dpositions = slot.target.data<float>();
+                back.accumulate_positions = slot.accumulate;
+            }
+            t.stream().run([&](auto& s) { kernels::embedding_backward(s, back); });
+        });
+}
+
+}  // namespace skein

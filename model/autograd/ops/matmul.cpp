@@ -1,0 +1,51 @@
+#include "model/autograd/ops/matmul.h"
+
+#include "model/kernels/elementwise.h"
+
+namespace skein {
+
+void matmul(Stream& stream, const MatmulOptions& options, const Tensor& a, const Tensor& b, const Tensor& c,
+            const Tensor& bias, const Tensor& aux) {
+    kernels::GemmArgs args;
+    args.transpose_a = options.a_transposed;
+    args.transpose_b = options.b_transposed;
+    args.m = c.shape()[0];
+    args.n = c.shape()[1];
+    args.k = a.shape()[options.a_transposed ? 0 : 1];
+    check_shape("matmul", "a", a.shape(), options.a_transposed ? Shape{args.k, args.m} : Shape{args.m, args.k});
+    check_shape("matmul", "b", b.shape(), options.b_transposed ? Shape{args.n, args.k} : Shape{args.k, args.n});
+    args.a = a.data<float>();
+    args.lda = a.shape()[1];
+    args.b = b.data<float>();
+    args.ldb = b.shape()[1];
+    args.c = c.data<float>();
+    args.ldc = args.n;
+    args.accumulate = options.accumulate;
+    args.epilogue = options.epilogue;
+    if (bias) args.bias = bias.data<float>();
+    if (aux) {
+        args.aux = aux.data<float>();
+        args.ld_aux = args.n;
+    }
+    stream.run([&](auto& s) { kernels::gemm(s, args); });
+}
+
+void matmul_into(Tape& tape, MatmulOptions options, const Tensor& a, const Tensor& b, NodeRef node) {
+    const GradientSlot slot = tape.gradient_slot(node);
+    options.accumulate = slot.accumulate;
+    matmul(tape.stream(), options, a, b, slot.target);
+}
+
+void linear_weight_gradients(Tape& tape, const Tensor& dy, const Tensor& x, NodeRef weight, NodeRef bias) {
+    // [out, in] (+)= [rows, out]ᵀ · [rows, in]
+    if (tape.needs_gradient(weight)) matmul_into(tape, {.a_transposed = true}, dy, x, weight);
+    if (tape.needs_gradient(bias)) {
+        const GradientSlot slot = tape.gradient_slot(bias);
+        tape.stream().run([&](auto& s) {
+            kernels::column_sums(s, dy.shape()[0], dy.shape()[1], dy.data<float>(), slot.target.data<float>(),
+                                 slot.accumulate);
+        });
+    }
+}
+
+}  // namespace skein

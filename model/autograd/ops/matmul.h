@@ -1,0 +1,25 @@
+#pragma once
+
+#include "model/autograd/tape.h"
+#include "model/kernels/gemm.h"
+
+/// What the ops that hold a matrix product share: the kernel call on tensors, and where its gradients go.
+namespace skein {
+
+struct MatmulOptions {
+    bool a_transposed = false, b_transposed = false;
+    bool accumulate = false;
+    kernels::Epilogue epilogue = kernels::Epilogue::kNone;
+};
+
+/// c = epilogue(op(a) · op(b) + bias), or c += op(a) · op(b). a, b, c, aux: matrices; bias: [columns of c] or empty.
+void matmul(Stream& stream, const MatmulOptions& options, const Tensor& a, const Tensor& b, const Tensor& c,
+            const Tensor& bias = {}, const Tensor& aux = {});
+
+/// op(a) · op(b) as one contribution to the gradient of `node`.
+void matmul_into(Tape& tape, MatmulOptions options, const Tensor& a, const Tensor& b, NodeRef node);
+
+/// The gradients of w and b in y = x · wᵀ + b: dw (+)= dyᵀ · x and db (+)= column sums of dy, where they are wanted.
+void linear_weight_gradients(Tape& tape, const Tensor& dy, const Tensor& x, NodeRef weight, NodeRef bias);
+
+}  // namespace skein

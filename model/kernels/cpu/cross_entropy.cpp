@@ -1,0 +1,85 @@
+#include "model/kernels/cross_entropy.h"
+
+#include <algorithm>
+#include <cmath>
+
+#include "model/base/parallel_for.h"
+#include "model/kernels/cpu/simd.h"
+
+namespace skein::kernels {
+namespace {
+
+using namespace simd;
+
+constexpr float kLowest = -3.4028235e38f;
+
+// Σ f(i) over a row: eight lanes inside blocks of 512, blocks added in fp64.
+template <class F>
+double row_sum(std::int64_t count, const F& f) {
+    constexpr std::int64_t kBlock = 512;
+    double total = 0.0;
+    for (std::int64_t begin = 0; begin < count; begin += kBlock) {
+        F8 partial = splat(0.0f);
+        for_lanes(std::min(kBlock, count - begin), [&](std::int64_t i, auto lanes) { partial += f(begin + i, lanes); });
+        total += static_cast<double>(sum(partial));
+    }
+    return total;
+}
+
+float row_max(const float* x, std::int64_t count) {
+    F8 highest = splat(kLowest);
+    for_lanes(count, [&](std::int64_t i, auto lanes) { highest = max(highest, load(x + i, lanes, kLowest)); });
+    return max(highest);
+}
+
+void pad_row(const CrossEntropyArgs& args, std::int64_t r) {
+    if (args.gradient) std::fill_n(args.logits + r * args.vocabulary, args.vocabulary, 0.0f);
+    args.loss[r] = args.nll[r] = 0.0;
+    args.correct[r] = 0;
+}
+
+void loss_of_row(const CrossEntropyArgs& args, std::int64_t r) {
+    float* x = args.logits + r * args.vocabulary;
+    const std::int64_t vocabulary = args.vocabulary;
+    const std::int32_t target = args.targets[r];
+    const float target_logit = x[target];
+    const float highest = row_max(x, vocabulary);
+    const double uniform_share = args.smoothing / static_cast<double>(vocabulary);
+    const double centred_sum =
+        args.smoothing > 0.0
+            ? row_sum(vocabulary, [&](std::int64_t i, auto lanes) { return load(x + i, lanes, highest) - splat(highest); })
+            : 0.0;
+    args.correct[r] = target_logit == highest && std::find(x, x + target, highest) == x + target;
+    const auto exponential = [&](std::int64_t i, auto lanes) { return simd::exp(load(x + i, lanes, kLowest) - splat(highest)); };
+    double total;
+    if (args.gradient) {
+        total = row_sum(vocabulary, [&](std::int64_t i, auto lanes) {
+            const F8 e = exponential(i, lanes);
+            store(x + i, e, lanes);
+            return e;
+        });
+        const auto factor = static_cast<float>(static_cast<double>(args.gradient_scale) / total);
+        const auto share = static_cast<float>(-uniform_share * static_cast<double>(args.gradient_scale));
+        for_lanes(vocabulary, [&](std::int64_t i, auto lanes) {
+            store(x + i, fma(load(x + i, lanes), splat(factor), splat(share)), lanes);
+        });
+        x[target] -= static_cast<float>((1.0 - args.smoothing) * static_cast<double>(args.gradient_scale));
+    } else {
+        total = row_sum(vocabulary, exponential);
+    }
+    // log p[v] = x[v] - highest - log(total)
+    const double log_total = std::log(total);
+    args.nll[r] = log_total - (static_cast<double>(target_logit) - static_cast<double>(highest));
+    args.loss[r] = (1.0 - args.smoothing) * args.nll[r] +
+                   uniform_share * (static_cast<double>(vocabulary) * log_total - centred_sum);
+}
+
+}  // namespace
+
+void cross_entropy(CpuStream& stream, const CrossEntropyArgs& args) {
+    parallel_blocks(stream.threads, args.rows, 4, [&](std::int64_t begin, std::int64_t end) {
+        for (std::int64_t r = begin; r < end; ++r) args.targets[r] < 0 ? pad_row(args, r) : loss_of_row(args, r);
+    });
+}
+
+}  // namespace skein::kernels

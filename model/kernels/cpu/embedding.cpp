@@ -1,0 +1,92 @@
+#include "model/kernels/embedding.h"
+
+#include <algorithm>
+
+#include "model/base/parallel_for.h"
+#include "model/kernels/cpu/row_mask.h"
+#include "model/kernels/cpu/simd.h"
+
+namespace skein::kernels {
+namespace {
+
+using namespace simd;
+
+// A stable counting sort: rows of id v are order[first[v]] ... order[first[v + 1] - 1], in ascending order.
+void group_rows_by_id(const EmbeddingBackwardArgs& args, std::int32_t* first, std::int32_t* order) {
+    std::fill_n(first, args.vocabulary + 1, 0);
+    for (std::int64_t r = 0; r < args.rows; ++r) ++first[args.ids[r] + 1];
+    for (std::int64_t v = 0; v < args.vocabulary; ++v) first[v + 1] += first[v];
+    for (std::int64_t r = 0; r < args.rows; ++r) order[first[args.ids[r]]++] = static_cast<std::int32_t>(r);
+    for (std::int64_t v = args.vocabulary; v > 0; --v) first[v] = first[v - 1];
+    first[0] = 0;
+}
+
+void table_gradient(CpuStream& stream, const EmbeddingBackwardArgs& args) {
+    std::int32_t* first = args.order + args.rows;
+    group_rows_by_id(args, first, args.order);
+    parallel_blocks(stream.threads, args.vocabulary, 16, [&](std::int64_t begin, std::int64_t end) {
+        for (std::int64_t v = begin; v < end; ++v) {
+            float* to = args.dtable + v * args.width;
+            if (first[v] == first[v + 1]) {
+                if (!args.accumulate_table) std::fill_n(to, args.width, 0.0f);
+                continue;
+            }
+            for_lanes(args.width, [&](std::int64_t c, auto lanes) {
+                F8 total = splat(0.0f);
+                for (std::int32_t i = first[v]; i < first[v + 1]; ++i)
+                    total += load(args.dy + args.order[i] * args.width + c, lanes);
+                total *= splat(args.scale);
+                if (args.accumulate_table) total += load(to + c, lanes);
+                store(to + c, total, lanes);
+            });
+        }
+    });
+}
+
+void position_gradient(CpuStream& stream, const EmbeddingBackwardArgs& args) {
+    const std::int64_t samples = args.rows / args.place.positions;
+    parallel_blocks(stream.threads, args.context, 4, [&](std::int64_t begin, std::int64_t end) {
+        for (std::int64_t position = begin; position < end; ++position) {
+            float* to = args.dpositions + position * args.width;
+            const std::int64_t t = position - args.place.first_position;
+            if (t < 0 || t >= args.place.positions) {
+                if (!args.accumulate_positions) std::fill_n(to, args.width, 0.0f);
+                continue;
+            }
+            for_lanes(args.width, [&](std::int64_t c, auto lanes) {
+                F8 total = splat(0.0f);
+                for (std::int64_t sample = 0; sample < samples; ++sample)
+                    total += load(args.dy + (sample * args.place.positions + t) * args.width + c, lanes);
+                if (args.accumulate_positions) total += load(to + c, lanes);
+                store(to + c, total, lanes);
+            });
+        }
+    });
+}
+
+}  // namespace
+
+void embedding(CpuStream& stream, const EmbeddingArgs& args) {
+    parallel_blocks(stream.threads, args.rows, 32, [&](std::int64_t begin, std::int64_t end) {
+        for (std::int64_t r = begin; r < end; ++r) {
+            const std::int64_t position = args.place.first_position + r % args.place.positions;
+            const float* token = args.table + args.ids[r] * args.width;
+            const float* offset = args.positions ? args.positions + position * args.width : nullptr;
+            float* y = args.y + r * args.width;
+            RowMask mask(args.dropout, args.place.first_sample + r / args.place.positions, position);
+            for_lanes(args.width, [&](std::int64_t c, auto lanes) {
+                F8 value = load(token + c, lanes) * splat(args.scale);
+                if (offset) value += load(offset + c, lanes);
+                if (args.dropout) value *= mask.at(c);
+                store(y + c, value, lanes);
+            });
+        }
+    });
+}
+
+void embedding_backward(CpuStream& stream, const EmbeddingBackwardArgs& args) {
+    if (args.dtable) table_gradient(stream, args);
+    if (args.dpositions) position_gradient(stream, args);
+}
+
+}  // namespace skein::kernels

@@ -1,0 +1,41 @@
+#pragma once
+
+#include <cstdint>
+
+#include "model/kernels/elementwise.h"
+#include "model/tensor/stream.h"
+
+namespace skein::kernels {
+
+/// y[r] = dropout(scale · table[ids[r]] + positions[place of r]).  ids: [rows], each in [0, vocabulary); table:
+/// [vocabulary, width]; positions: [context, width] or null; y: [rows, width].
+struct EmbeddingArgs {
+    std::int64_t rows = 0, width = 0, vocabulary = 0;
+    const std::int32_t* ids = nullptr;
+    const float* table = nullptr;
+    const float* positions = nullptr;
+    float scale = 1.0f;
+    Dropout dropout{};
+    RowPlace place{};
+    float* y = nullptr;
+};
+void embedding(CpuStream& stream, const EmbeddingArgs& args);
+
+/// dtable[v] (+)= scale · Σ of dy[r] over the rows with ids[r] = v, in order of r;  dpositions[t] (+)= Σ over samples, in
+/// order. dy: [rows, width], after dropout's backward. Where not accumulating, rows of dtable that no id names become
+/// zero, and so do positions that no row has. order: workspace of rows + vocabulary + 1 integers.
+struct EmbeddingBackwardArgs {
+    std::int64_t rows = 0, width = 0, vocabulary = 0, context = 0;
+    const std::int32_t* ids = nullptr;
+    const float* dy = nullptr;
+    float scale = 1.0f;
+    RowPlace place{};
+    float* dtable = nullptr;  ///< or null
+    bool accumulate_table = false;
+    float* dpositions = nullptr;  ///< or null
+    bool accumulate_positions = false;
+    std::int32_t* order = nullptr;
+};
+void embedding_backward(CpuStream& stream, const EmbeddingBackwardArgs& args);
+
+}  // namespace skein::kernels

@@ -1,0 +1,81 @@
+#include "model/nn/attention.h"
+
+#include <cstring>
+
+#include "model/autograd/ops/attention.h"
+#include "model/autograd/ops/linear.h"
+
+namespace skein {
+namespace {
+
+// Rows [samples · length, from.columns], columns [column, column + cache width), into positions `at` of the cache.
+void append(const Tensor& from, std::int64_t column, const Tensor& cache, std::int64_t samples, std::int64_t at) {
+    const std::int64_t length = from.shape()[0] / samples, stride = from.shape()[1];
+    const std::int64_t context = cache.shape()[1], width = cache.shape()[2];
+    for (std::int64_t sample = 0; sample < samples; ++sample)
+        for (std::int64_t t = 0; t < length; ++t)
+            std::memcpy(cache.data<float>() + (sample * context + at + t) * width,
+                        from.data<float>() + (sample * length + t) * stride + column,
+                        static_cast<std::size_t>(width) * sizeof(float));
+}
+
+}  // namespace
+
+SelfAttention::SelfAttention(Builder& builder, const std::string& name, bool causal)
+    : heads_(builder.config().heads),
+      key_value_heads_(builder.config().kv_heads()),
+      head_width_(builder.config().head_width()),
+      causal_(causal) {
+    const std::int64_t width = builder.config().width;
+    if (key_value_heads_ == heads_) {
+        qkv_ = builder.linear(name + ".qkv", width, 3 * width, Builder::Into::kHidden);
+    } else {
+        query_ = builder.linear(name + ".query", width, width, Builder::Into::kHidden);
+        key_value_ =
+            builder.linear(name + ".key_value", width, 2 * key_value_heads_ * head_width_, Builder::Into::kHidden);
+    }
+    output_ = builder.linear(name + ".output", width, width, Builder::Into::kResidual);
+    dropout_ = builder.dropout(builder.config().attention_dropout());
+}
+
+Var SelfAttention::project(const Var& x, const LinearWeights& weights) const {
+    return linear(x, weights.weight_on(x.tape()), weights.bias_on(x.tape()));
+}
+
+Var SelfAttention::operator()(const Var& x, const kernels::RowPlace& place, const PassContext& pass) const {
+    AttentionOptions options;
+    options.batch = x.shape()[0] / place.positions;
+    options.query_length = options.key_length = place.positions;
+    options.heads = heads_;
+    options.key_value_heads = key_value_heads_;
+    options.head_width = head_width_;
+    options.causal = causal_;
+    options.dropout = dropout_.at(pass);
+    options.first_sample = place.first_sample;
+    const Var mixed = qkv_.weight ? self_attention(project(x, qkv_), options)
+                                  : cross_attention(project(x, query_), project(x, key_value_), options);
+    return project(mixed, output_);
+}
+
+Var SelfAttention::decode(const Var& x, KeyValueCache& cache, std::int64_t state_length, std::int64_t samples) const {
+    Tape& tape = x.tape();
+    const std::int64_t length = x.shape()[0] / samples, width = heads_ * head_width_;
+    const Tensor query = project(x, qkv_.weight ? qkv_ : query_).value();
+    const Tensor key_value = qkv_.weight ? query : project(x, key_value_).value();
+    const std::int64_t key_column = qkv_.weight ? width : 0;
+    append(key_value, key_column, cache.keys, samples, state_length);
+    append(key_value, key_column + key_value_heads_ * head_width_, cache.values, samples, state_length);
+
+    AttentionOptions options;
+    options.batch = samples;
+    options.query_length = length;
+    options.key_length = cache.keys.shape()[1];
+    options.heads = heads_;
+    options.key_value_heads = key_value_heads_;
+    options.head_width = head_width_;
+    options.causal = true;  // hides what the cache does not hold yet
+    options.query_offset = state_length;
+    return project(tape.constant(cached_attention(tape.stream(), query, cache.keys, cache.values, options)), output_);
+}
+
+}  // namespace skein

@@ -1,0 +1,38 @@
+#include "model/nn/model_config.h"
+
+#include "model/base/error.h"
+
+namespace skein {
+namespace {
+
+void at_least_one(const char* option, std::int64_t value) {
+    if (value < 1) throw ConfigError(text(option, ": found ", value, ", wanted at least 1"));
+}
+
+void probability(const char* option, double value) {
+    if (!(value < 1.0)) throw ConfigError(text(option, ": found ", value, ", wanted a probability in [0, 1)"));
+}
+
+}  // namespace
+
+void validate(const ModelConfig& config) {
+    at_least_one("--model.layers", config.layers);
+    at_least_one("--model.heads", config.heads);
+    at_least_one("--model.width", config.width);
+    at_least_one("--model.ff", config.ff());
+    at_least_one("--model.context", config.context);
+    at_least_one("vocabulary", config.vocabulary);
+    if (config.width % config.heads != 0)
+        throw ConfigError(text("--model.width: found ", config.width, ", wanted a multiple of --model.heads (",
+                               config.heads, ")"));
+    if (config.heads % config.kv_heads() != 0)
+        throw ConfigError(text("--model.kv-heads: found ", config.kv_heads(), ", wanted a divisor of --model.heads (",
+                               config.heads, ")"));
+    probability("--model.dropout", config.dropout);
+    probability("--model.dropout-embedding", config.embedding_dropout());
+    probability("--model.dropout-residual", config.residual_dropout());
+    probability("--model.dropout-attention", config.attention_dropout());
+    probability("--model.dropout-feed-forward", config.feed_forward_dropout());
+}
+
+}  // namespace skein

@@ -1,0 +1,88 @@
+#pragma once
+
+#include <cstdint>
+#include <string>
+
+#include "model/nn/model_config.h"
+
+namespace skein {
+
+enum class OptimizerKind { kAdam, kAdamW };
+enum class ScheduleKind { kConstant, kLinear, kCosine, kInverseSqrt, kNoam, kWsd };
+enum class Precision { kF32 };
+enum class ReductionKind { kLanes, kFast };
+
+/// [train]
+struct TrainSection {
+    std::int64_t steps = 1000;
+    std::int64_t batch = 32;       ///< sequences, over all ranks
+    std::int64_t micro_batch = 0;  ///< sequences a pass; 0: a whole lane
+    std::uint64_t seed = 1;
+    double label_smoothing = 0.0;
+    double clip = 1.0;  ///< global gradient norm; 0: off
+    Precision precision = Precision::kF32;
+    std::int64_t max_skipped = 20;  ///< steps in a row with a non-finite loss or gradient before the run ends
+};
+
+/// [optimizer]
+struct OptimizerSection {
+    OptimizerKind kind = OptimizerKind::kAdamW;
+    double beta1 = 0.9;
+    double beta2 = 0.95;
+    double epsilon = 1e-8;
+    double weight_decay = 0.1;
+};
+
+/// [schedule]. Rates are per update; the horizon is train.steps unless given.
+struct ScheduleSection {
+    ScheduleKind kind = ScheduleKind::kCosine;
+    double peak = 1e-3;   ///< highest rate; for noam the factor of its formula
+    double floor = 1e-4;  ///< lowest rate after decay
+    std::string warmup = "2%";  ///< updates, or a share of the horizon
+    std::int64_t horizon = 0;   ///< updates until the floor; 0: train.steps
+    double decay_share = 0.2;   ///< wsd: the share of the horizon that decays
+};
+
+/// [parallel]
+struct ParallelSection {
+    int tensor = 1;
+    int lanes = 0;  ///< 0: the largest power of two that divides the batch, at most 8
+    int threads = 0;  ///< 0: the processors this rank is bound to
+    ReductionKind reduction = ReductionKind::kLanes;
+    double bucket_megabytes = 4.0;
+    bool overlap = true;
+};
+
+/// [checkpoint]
+struct CheckpointSection {
+    std::int64_t every = 500;  ///< steps; 0: only at the end
+    int keep = 3;
+};
+
+/// [eval]
+struct EvalSection {
+    std::int64_t every = 250;      ///< steps; 0: only at the end
+    std::int64_t windows = 0;      ///< validation windows; 0: all
+    std::int64_t patience = 0;     ///< evaluations without a better loss before the run stops early; 0: never
+};
+
+/// [log]
+struct LogSection {
+    std::int64_t every = 1;  ///< steps between lines in log.jsonl
+    double plain_seconds = 10.0;  ///< between progress lines when the output is no terminal
+};
+
+/// Everything that a training run is a function of, besides its data. Every field is an option of the same dotted name.
+struct RunConfig {
+    ModelConfig model;
+    TrainSection train;
+    OptimizerSection optimizer;
+    ScheduleSection schedule;
+    ParallelSection parallel;
+    CheckpointSection checkpoint;
+    EvalSection eval;
+    LogSection log;
+    std::string device = "auto";
+};
+
+}  // namespace skein
