@@ -1,0 +1,94 @@
+#include "model/autograd/tape.h"
+
+#include <utility>
+
+#include "model/base/error.h"
+
+namespace skein {
+
+Tape::~Tape() {
+    for (Node& node : nodes_)
+        for (const std::int32_t input : node.inputs)
+            if (input >= 0 && nodes_[static_cast<std::size_t>(input)].leaf)
+                --nodes_[static_cast<std::size_t>(input)].leaf->pending_uses;
+}
+
+Var Tape::append(Node node, Tensor value) {
+    Var var;
+    var.tape_ = this;
+    if (records()) {
+        node.shape = value.shape();
+        var.node_ = static_cast<std::int32_t>(nodes_.size());
+        nodes_.push_back(std::move(node));
+    }
+    var.value_ = std::move(value);
+    return var;
+}
+
+Var Tape::leaf(Leaf& leaf) {
+    Node node;
+    node.leaf = &leaf;
+    node.needs_gradient = true;
+    return append(std::move(node), leaf.value);
+}
+
+Var Tape::constant(Tensor value) { return append({}, std::move(value)); }
+
+Var Tape::record(Tensor value, std::initializer_list<Var> inputs, Backward backward) {
+    Node node;
+    if (records()) {
+        if (inputs.size() > node.inputs.size())
+            throw ShapeError(text("tape: an op with ", inputs.size(), " inputs, at most ", node.inputs.size()));
+        std::size_t at = 0;
+        for (const Var& input : inputs) {
+            if (!input) continue;
+            Node& source = nodes_[static_cast<std::size_t>(input.node_)];
+            node.inputs[at++] = input.node_;
+            node.needs_gradient |= source.needs_gradient;
+            if (source.leaf) ++source.leaf->pending_uses;
+        }
+        if (node.needs_gradient) node.backward = std::move(backward);
+    }
+    return append(std::move(node), std::move(value));
+}
+
+bool Tape::needs_gradient(NodeRef node) const {
+    return node.node_ >= 0 && nodes_[static_cast<std::size_t>(node.node_)].needs_gradient;
+}
+
+GradientSlot Tape::gradient_slot(NodeRef ref) {
+    Node& node = nodes_[static_cast<std::size_t>(ref.node_)];
+    if (node.leaf) return {node.leaf->gradient, std::exchange(node.leaf->accumulate, true)};
+    if (node.gradient) return {node.gradient, true};
+    node.gradient = Tensor::empty(stream_, DType::f32, node.shape);
+    return {node.gradient, false};
+}
+
+void Tape::finish_uses(Node& node) {
+    for (std::int32_t& input : node.inputs) {
+        if (input < 0) continue;
+        Leaf* leaf = nodes_[static_cast<std::size_t>(std::exchange(input, -1))].leaf;
+        if (leaf && --leaf->pending_uses == 0 && on_leaf_final) on_leaf_final(*leaf);
+    }
+}
+
+void Tape::backward(const Var& root, const Tensor& seed) {
+    if (!records()) throw ShapeError("tape: backward on a tape that only infers");
+    if (seed) {
+        check_shape("backward", "seed", seed.shape(), root.shape());
+        nodes_[static_cast<std::size_t>(root.node_)].gradient = seed;
+    }
+    for (std::size_t i = static_cast<std::size_t>(root.node_) + 1; i-- > 0;) {
+        Node& node = nodes_[i];
+        if (node.leaf) continue;
+        // The root of a loss has no gradient of its own; any other node without one was not part of the result.
+        const bool reached = node.gradient || static_cast<std::int32_t>(i) == root.node_;
+        if (node.backward && reached) node.backward(*this, node.gradient);
+        node.backward = nullptr;
+        node.gradient = {};
+        finish_uses(node);
+        if (after_op) after_op();
+    }
+}
+
+}  // namespace skein

@@ -1,0 +1,123 @@
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <functional>
+#include <initializer_list>
+#include <vector>
+
+#include "model/tensor/tensor.h"
+
+namespace skein {
+
+class Tape;
+
+/// A tensor whose gradient outlives the tape: what a parameter is to the autograd engine.
+struct Leaf {
+    Tensor value;
+    /// Where its gradient is summed: f32 of value's shape. Set by the owner before forward; it may be another one for
+    /// each lane.
+    Tensor gradient;
+    /// Whether `gradient` already holds a sum to add to. The first write after the owner cleared it overwrites, so that
+    /// no buffer has to be filled with zeros.
+    bool accumulate = false;
+    /// Uses on tapes whose backward has not run yet. The gradient is final when it is back at zero.
+    int pending_uses = 0;
+};
+
+/// A tensor recorded on a tape. Cheap to copy; holds the tensor's storage, so drop it when it is no longer needed.
+class Var {
+  public:
+    Var() = default;
+    const Tensor& value() const { return value_; }
+    const Shape& shape() const { return value_.shape(); }
+    Tape& tape() const { return *tape_; }
+    explicit operator bool() const { return tape_ != nullptr; }
+
+  private:
+    friend class Tape;
+    friend class NodeRef;
+    Tape* tape_ = nullptr;
+    std::int32_t node_ = -1;
+    Tensor value_;
+};
+
+/// Names a Var's node without holding its tensor: what a backward function captures to pass a gradient on.
+class NodeRef {
+  public:
+    NodeRef() = default;
+    NodeRef(const Var& var) : node_(var.node_) {}  // NOLINT: a Var is meant to convert
+
+  private:
+    friend class Tape;
+    std::int32_t node_ = -1;
+};
+
+/// Where a backward function writes: `target` is overwritten, or added to when `accumulate`.
+struct GradientSlot {
+    Tensor target;
+    bool accumulate = false;
+};
+
+/// The autograd engine: an append-only list of what forward did, walked backwards. There is no topological sort: the
+/// order is the order of forward, so every rank issues the same collectives in the same order. What an op saved is freed
+/// as soon as its backward has run. A tape serves one forward pass and one backward pass.
+class Tape {
+  public:
+    /// Receives the gradient of the op's value.
+    using Backward = std::function<void(Tape&, const Tensor& gradient)>;
+
+    enum class Mode { kRecord, kInference };
+
+    explicit Tape(Stream& stream, Mode mode = Mode::kRecord) : stream_(stream), mode_(mode) {}
+    Tape(const Tape&) = delete;
+    Tape& operator=(const Tape&) = delete;
+    /// Forgets the uses of leaves whose backward has not run.
+    ~Tape();
+
+    Stream& stream() { return stream_; }
+    bool records() const { return mode_ == Mode::kRecord; }
+
+    /// Puts a leaf on the tape and counts the use. The leaf must outlive the tape.
+    Var leaf(Leaf& leaf);
+    /// A tensor that no gradient is wanted of.
+    Var constant(Tensor value);
+    /// For ops: puts `value`, computed from `inputs` (at most six), on the tape. `backward` must send a gradient to each
+    /// input that needs one; it is dropped unrun when none does or the tape only infers.
+    Var record(Tensor value, std::initializer_list<Var> inputs, Backward backward);
+
+    /// Whether a backward function must send a gradient to this node.
+    bool needs_gradient(NodeRef node) const;
+    /// The place for a gradient of the node's shape (f32), and whether something stands there already. Each call is one
+    /// contribution: what is given out must be written.
+    GradientSlot gradient_slot(NodeRef node);
+
+    /// Walks back from `root`, whose own gradient is `seed` (empty for a loss whose op has put the gradient of its inputs
+    /// into their slots already, in forward). Calls on_leaf_final and after_op on the way. Throws ShapeError when the
+    /// tape only infers.
+    void backward(const Var& root, const Tensor& seed = {});
+
+    /// Called when a leaf's last pending use has run backward, on any tape: its gradient is final.
+    std::function<void(Leaf&)> on_leaf_final;
+    /// Called after each op's backward: the place to poll communication.
+    std::function<void()> after_op;
+
+  private:
+    struct Node {
+        Backward backward;
+        Tensor gradient;
+        Shape shape;
+        Leaf* leaf = nullptr;
+        bool needs_gradient = false;
+        std::array<std::int32_t, 6> inputs{-1, -1, -1, -1, -1, -1};
+    };
+
+    Var append(Node node, Tensor value);
+    void finish_uses(Node& node);
+
+    Stream& stream_;
+    Mode mode_;
+    std::vector<Node> nodes_;
+};
+
+}  // namespace skein

@@ -1,0 +1,65 @@
+#pragma once
+
+#include <cstdint>
+
+#include "model/kernels/dropout.h"
+#include "model/tensor/stream.h"
+
+namespace skein::kernels {
+
+/// Scaled dot-product attention over a batch of heads (Vaswani et al., 2017, equation 1), tiled with a running softmax
+/// so that no [query_length, key_length] matrix is kept (Dao et al., FlashAttention, 2022).
+///
+/// Element (sample b, position t, head h, channel c) of query is query[(b · query_length + t) · query_stride + h ·
+/// head_width + c]; key and value likewise with key_length, their own strides and key-value heads: query head h reads
+/// key-value head h / (heads / key_value_heads). Strides let q, k and v lie packed in one tensor.
+struct AttentionArgs {
+    std::int64_t batch = 0, query_length = 0, key_length = 0;
+    std::int64_t heads = 0, key_value_heads = 0, head_width = 0;
+    float scale = 1.0f;  ///< of the scores, 1 / sqrt(head_width) as a rule
+
+    const float* query = nullptr;
+    const float* key = nullptr;
+    const float* value = nullptr;
+    std::int64_t query_stride = 0, key_stride = 0, value_stride = 0;
+
+    /// Query i stands at position i + query_offset and, if causal, sees the keys 0 ... i + query_offset.
+    bool causal = false;
+    std::int64_t query_offset = 0;
+    /// [batch] or null: keys at and after the length are not seen.
+    const std::int32_t* key_lengths = nullptr;
+    /// [batch] or null: queries at and after the length see nothing. A row that sees nothing yields zero, never NaN, and
+    /// sends no gradient.
+    const std::int32_t* query_lengths = nullptr;
+    /// [heads, query_length, key_length] or null, added to the scaled scores.
+    const float* bias = nullptr;
+    /// [positions, head_width / 2] or null: cosines and sines of the rotary angles (Su et al., RoFormer, 2021), applied
+    /// to queries (at position i + query_offset) and keys (at position j) as they are read; channels 2c and 2c + 1 turn
+    /// together.
+    const float* rotary_cos = nullptr;
+    const float* rotary_sin = nullptr;
+    /// Of the probabilities; keyed by (first_sample + b, query position i + query_offset, key position, head).
+    Dropout dropout;
+    std::int64_t first_sample = 0;
+
+    float* output = nullptr;  ///< laid out as query, with output_stride
+    std::int64_t output_stride = 0;
+    float* log_sum_exp = nullptr;  ///< [batch, heads, query_length], kept for backward; null: not wanted
+};
+
+/// The gradients of the inputs, which are written, not added to, laid out and strided as the inputs.
+struct AttentionBackwardArgs {
+    AttentionArgs forward;  ///< with output and log_sum_exp as forward wrote them
+    const float* output_gradient = nullptr;
+    std::int64_t output_gradient_stride = 0;
+    float* query_gradient = nullptr;
+    float* key_gradient = nullptr;
+    float* value_gradient = nullptr;
+    std::int64_t query_gradient_stride = 0, key_gradient_stride = 0, value_gradient_stride = 0;
+    float* bias_gradient = nullptr;  ///< [heads, query_length, key_length] or null; summed over the batch in order
+};
+
+void attention(CpuStream& stream, const AttentionArgs& args);
+void attention_backward(CpuStream& stream, const AttentionBackwardArgs& args);
+
+}  // namespace skein::kernels

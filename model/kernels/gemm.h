@@ -1,0 +1,42 @@
+#pragma once
+
+#include <cstdint>
+
+#include "model/tensor/stream.h"
+
+namespace skein::kernels {
+
+/// What is done to an element of the product before it is stored.
+enum class Epilogue {
+    kNone,
+    kGelu,          ///< aux = x, c = gelu(x): the input is kept for backward
+    kRelu,          ///< c = max(x, 0)
+    kGeluBackward,  ///< c = x · gelu'(aux)
+    kReluBackward,  ///< c = aux > 0 ? x : 0, where aux is relu's output
+};
+
+/// c = epilogue(op(a) · op(b) + bias) or, with accumulate, c += op(a) · op(b).
+/// op(a): [m, k], op(b): [k, n], c and aux: [m, n], row-major with leading dimensions (elements from one row to the
+/// next); transpose_a says that a is stored as [k, m], transpose_b that b is stored as [n, k].
+/// bias: [n] or null, added to every row. accumulate excludes bias and epilogue.
+struct GemmArgs {
+    bool transpose_a = false, transpose_b = false;
+    std::int64_t m = 0, n = 0, k = 0;
+    const float* a = nullptr;
+    std::int64_t lda = 0;
+    const float* b = nullptr;
+    std::int64_t ldb = 0;
+    float* c = nullptr;
+    std::int64_t ldc = 0;
+    bool accumulate = false;
+    const float* bias = nullptr;
+    Epilogue epilogue = Epilogue::kNone;
+    float* aux = nullptr;  ///< written by kGelu, read by the backward ones
+    std::int64_t ld_aux = 0;
+};
+
+/// An element's bits depend on its row of op(a), its column of op(b) and k alone: not on m, n, its place or the number
+/// of threads. k = 0 gives the epilogue of the bias (or leaves c as it is when accumulating).
+void gemm(CpuStream& stream, const GemmArgs& args);
+
+}  // namespace skein::kernels

@@ -1,0 +1,96 @@
+#include "model/nn/parameter.h"
+
+#include <cmath>
+#include <numbers>
+#include <utility>
+
+#include "model/base/error.h"
+#include "model/base/parallel_for.h"
+#include "model/base/philox.h"
+
+namespace skein {
+namespace {
+
+// Box and Muller (1958): each philox block gives two normals of 53-bit uniforms. Element 2j and 2j + 1 take block j.
+double normal_at(PhiloxKey key, std::int64_t index) {
+    const PhiloxBlock words = philox_at(static_cast<std::uint64_t>(index / 2), key);
+    const double radius_word = (words[0] + 0.5) * 0x1p-32 + words[1] * 0x1p-64;  // in (0, 1)
+    const double angle = 2.0 * std::numbers::pi * (words[2] * 0x1p-32 + words[3] * 0x1p-64);
+    const double radius = std::sqrt(-2.0 * std::log(radius_word));
+    return radius * (index % 2 == 0 ? std::cos(angle) : std::sin(angle));
+}
+
+double uniform_at(PhiloxKey key, std::int64_t index) {
+    const PhiloxBlock words = philox_at(static_cast<std::uint64_t>(index / 4), key);
+    return (words[static_cast<std::size_t>(index % 4)] + 0.5) * 0x1p-32;
+}
+
+}  // namespace
+
+InitialValues InitialValues::xavier_uniform(std::int64_t fan_in, std::int64_t fan_out) {
+    return {Kind::kUniform, std::sqrt(6.0 / static_cast<double>(fan_in + fan_out))};
+}
+
+void fill_initial_values(InitialValues initial, std::uint64_t seed, std::uint32_t number, std::int64_t first,
+                         std::int64_t count, float* values) {
+    const PhiloxKey key = philox_key(seed, RandomPurpose::kInitialValues, 0, number);
+    for (std::int64_t i = 0; i < count; ++i) {
+        switch (initial.kind) {
+            case InitialValues::Kind::kZeros:
+                values[i] = 0.0f;
+                break;
+            case InitialValues::Kind::kOnes:
+                values[i] = 1.0f;
+                break;
+            case InitialValues::Kind::kNormal:
+                values[i] = static_cast<float>(initial.scale * normal_at(key, first + i));
+                break;
+            case InitialValues::Kind::kUniform:
+                values[i] = static_cast<float>(initial.scale * (2.0 * uniform_at(key, first + i) - 1.0));
+                break;
+        }
+    }
+}
+
+Parameter& ParameterList::add(Stream& stream, std::uint64_t seed, std::string name, const Shape& global_shape,
+                              InitialValues initial, Layout layout) {
+    auto parameter = std::make_unique<Parameter>();
+    parameter->name = std::move(name);
+    parameter->number = static_cast<std::uint32_t>(parameters_.size());
+    parameter->global_shape = global_shape;
+    parameter->layout = layout;
+    parameter->decays = global_shape.rank() >= 2;
+
+    const Shape local = layout.local(global_shape);
+    Tensor value = Tensor::empty(stream, DType::f32, local);
+    if (!layout.is_split()) {
+        constexpr std::int64_t kBlock = 1 << 16;
+        float* data = value.data<float>();
+        stream.run([&](auto& s) {
+            parallel_blocks(s.threads, local.elements(), kBlock, [&](std::int64_t begin, std::int64_t end) {
+                fill_initial_values(initial, seed, parameter->number, begin, end - begin, data + begin);
+            });
+        });
+    } else {
+        // rows before the split axis, then the slice of it, then what lies inside one index of it
+        std::int64_t outer = 1, inner = 1;
+        for (int axis = 0; axis < layout.axis; ++axis) outer *= global_shape[axis];
+        for (int axis = layout.axis + 1; axis < global_shape.rank(); ++axis) inner *= global_shape[axis];
+        const std::int64_t run = local[layout.axis] * inner;
+        for (std::int64_t row = 0; row < outer; ++row)
+            fill_initial_values(initial, seed, parameter->number,
+                                (row * global_shape[layout.axis] + layout.begin(global_shape)) * inner, run,
+                                value.data<float>() + row * run);
+    }
+    parameter->leaf.value = std::move(value);
+    parameters_.push_back(std::move(parameter));
+    return *parameters_.back();
+}
+
+std::int64_t ParameterList::elements() const {
+    std::int64_t count = 0;
+    for (const auto& parameter : parameters_) count += parameter->leaf.value.elements();
+    return count;
+}
+
+}  // namespace skein

@@ -1,0 +1,80 @@
+#pragma once
+
+#include <atomic>
+#include <cstddef>
+#include <cstdint>
+#include <map>
+#include <memory>
+#include <mutex>
+#include <vector>
+
+namespace skein {
+
+class Pool;
+
+/// One block of memory that tensors share; it goes back to its pool when the last of them is gone.
+struct Block {
+    std::byte* data = nullptr;
+    std::size_t bytes = 0;
+    Pool* pool = nullptr;
+    std::atomic<int> references{0};
+};
+
+/// Counted reference to a Block.
+class BlockRef {
+  public:
+    BlockRef() = default;
+    explicit BlockRef(Block* block) : block_(block) { retain(); }
+    BlockRef(const BlockRef& other) : block_(other.block_) { retain(); }
+    BlockRef(BlockRef&& other) noexcept : block_(other.block_) { other.block_ = nullptr; }
+    BlockRef& operator=(BlockRef other) noexcept {
+        std::swap(block_, other.block_);
+        return *this;
+    }
+    ~BlockRef() { release(); }
+
+    Block* get() const { return block_; }
+    explicit operator bool() const { return block_ != nullptr; }
+
+  private:
+    void retain() {
+        if (block_) block_->references.fetch_add(1, std::memory_order_relaxed);
+    }
+    void release() noexcept;
+
+    Block* block_ = nullptr;
+};
+
+/// Keeps freed blocks by size class and hands them out again, so that a training step whose shapes repeat asks the
+/// system for nothing. Classes are at most 1/8 apart. Host memory, aligned to 64 bytes; blocks of 1 MiB and more are
+/// aligned to, and advised to use, huge pages. Must outlive every tensor that lives in it. Safe to use from any thread.
+class Pool {
+  public:
+    struct Statistics {
+        std::size_t in_use = 0;         ///< bytes in live tensors, rounded up to size classes
+        std::size_t peak = 0;           ///< the largest in_use since the start or reset_peak
+        std::size_t reserved = 0;       ///< bytes asked of the system and not given back
+        std::uint64_t system_calls = 0; ///< how often the system was asked
+    };
+
+    Pool() = default;
+    Pool(const Pool&) = delete;
+    Pool& operator=(const Pool&) = delete;
+    ~Pool();
+
+    /// A block of at least `bytes` bytes, contents undefined. Throws IoError when there is no memory.
+    BlockRef allocate(std::size_t bytes);
+    Statistics statistics() const;
+    void reset_peak();
+
+  private:
+    friend class BlockRef;
+    void give_back(Block* block) noexcept;
+
+    mutable std::mutex mutex_;
+    std::map<std::size_t, std::vector<Block*>> free_;
+    std::vector<std::unique_ptr<Block>> blocks_;
+    Statistics statistics_;
+};
+
+}  // namespace skein

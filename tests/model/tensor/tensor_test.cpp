@@ -1,0 +1,70 @@
+#include "model/tensor/tensor.h"
+
+#include <gtest/gtest.h>
+
+#include "model/base/error.h"
+#include "model/tensor/layout.h"
+
+namespace skein {
+namespace {
+
+TEST(Shape, CountsElementsAndReadsAxesFromBothEnds) {
+    const Shape shape{2, 3, 4};
+    EXPECT_EQ(shape.elements(), 24);
+    EXPECT_EQ(shape[-1], 4);
+    EXPECT_EQ(Shape{}.elements(), 1);
+    EXPECT_THROW(shape[3], ShapeError);
+    EXPECT_THROW((Shape{2, -1}), ShapeError);
+}
+
+TEST(Tensor, ReshapeAndViewShareStorageAndCheckSizes) {
+    Stream stream(1);
+    const std::vector<float> values{0, 1, 2, 3, 4, 5};
+    const Tensor tensor = Tensor::from<float>(stream, {2, 3}, values);
+    EXPECT_EQ(tensor.reshape({3, 2}).data<float>(), tensor.data<float>());
+    EXPECT_EQ(tensor.view(3, {3}).data<float>()[0], 3.0f);
+    EXPECT_THROW(tensor.reshape({7}), ShapeError);
+    EXPECT_THROW(tensor.view(4, {3}), ShapeError);
+    EXPECT_THROW(tensor.data<double>(), ShapeError);
+    EXPECT_THROW(Tensor::from<float>(stream, {7}, values), ShapeError);
+}
+
+TEST(Pool, ReusesBlocksSoThatRepeatedShapesAskTheSystemForNothing) {
+    Stream stream(1);
+    const auto step = [&] {
+        const Tensor a = Tensor::empty(stream, DType::f32, {1000});
+        const Tensor b = Tensor::empty(stream, DType::f32, {1 << 20});
+        EXPECT_EQ(reinterpret_cast<std::uintptr_t>(b.raw()) % 64, 0u);
+    };
+    step();
+    const Pool::Statistics before = stream.pool().statistics();
+    EXPECT_EQ(before.in_use, 0u);
+    for (int i = 0; i < 10; ++i) step();
+    EXPECT_EQ(stream.pool().statistics().system_calls, before.system_calls);
+    EXPECT_EQ(stream.pool().statistics().peak, before.peak);
+}
+
+TEST(Pool, WastesAtMostAnEighth) {
+    Stream stream(1);
+    for (std::size_t bytes : {4097u, 70'000u, 1'000'001u, 33'554'433u}) {
+        const BlockRef block = stream.pool().allocate(bytes);
+        EXPECT_GE(block.get()->bytes, bytes);
+        EXPECT_LE(static_cast<double>(block.get()->bytes), 1.126 * static_cast<double>(bytes));
+    }
+}
+
+TEST(Layout, SlicesCoverAnAxisThatIsNotDivisible) {
+    const Shape global{101, 8};
+    std::int64_t covered = 0;
+    for (int part = 0; part < 4; ++part) {
+        const Layout layout = Layout::split(0, 4, part);
+        EXPECT_EQ(layout.begin(global), covered);
+        covered += layout.local(global)[0];
+        EXPECT_EQ(layout.local(global)[1], 8);
+    }
+    EXPECT_EQ(covered, 101);
+    EXPECT_EQ(Layout::replicated().local(global), global);
+}
+
+}  // namespace
+}  // namespace skein
