@@ -6,7 +6,9 @@
 
 #include <cerrno>
 #include <cstdio>
-#include <vector>
+#include <filesystem>
+#include <memory>
+#include <system_error>
 
 #include "model/base/error.h"
 #include "model/base/handle.h"
@@ -62,6 +64,9 @@ int FileSystem::unlink(const char* path) {
 }
 int FileSystem::mkdir(const char* path, mode_t mode) {
     return ::mkdir(path, mode);
+}
+int FileSystem::rmdir(const char* path) {
+    return ::rmdir(path);
 }
 int FileSystem::before_library_write(const char*) {
     return 0;
@@ -136,6 +141,21 @@ void create_folders(FileSystem& system, const std::string& path) {
     sync_folder(system, parent);
 }
 
+void remove_folder(FileSystem& system, const std::string& path) {
+    std::error_code failure;
+    std::filesystem::directory_iterator entry(path, failure);
+    if (failure == std::errc::no_such_file_or_directory) return;
+    for (; !failure && entry != std::filesystem::directory_iterator(); entry.increment(failure)) {
+        const std::string inside = entry->path().string();
+        if (std::error_code ignored; entry->is_directory(ignored) && !entry->is_symlink(ignored))
+            remove_folder(system, inside);
+        else if (system.unlink(inside.c_str()) != 0 && errno != ENOENT)
+            throw_errno("remove", inside);
+    }
+    if (failure) throw IoError(text("list ", path, ": ", failure.message()));
+    if (system.rmdir(path.c_str()) != 0 && errno != ENOENT) throw_errno("remove", path);
+}
+
 std::string read_file(const std::string& path) {
     std::string out;
     read_pieces(path, std::size_t{1} << 20, [&](std::string_view piece) {
@@ -148,16 +168,17 @@ std::string read_file(const std::string& path) {
 void read_pieces(const std::string& path, std::size_t piece,
                  const std::function<bool(std::string_view)>& take) {
     const Descriptor file = open_for_reading(path);
-    std::vector<char> buffer(piece);
+    const auto buffer =
+        std::make_unique_for_overwrite<char[]>(piece);  // pages that are not read into cost nothing
     std::size_t filled = 0;
     for (bool more = true; more;) {
-        const ssize_t count = ::read(file.get(), buffer.data() + filled, piece - filled);
+        const ssize_t count = ::read(file.get(), buffer.get() + filled, piece - filled);
         if (count < 0 && errno == EINTR) continue;
         if (count < 0) throw_errno("read", path);
         filled += static_cast<std::size_t>(count);
         more = count > 0;
         if (filled > 0 && (filled == piece || !more)) {
-            if (!take({buffer.data(), filled})) return;
+            if (!take({buffer.get(), filled})) return;
             filled = 0;
         }
     }

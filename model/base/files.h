@@ -24,6 +24,7 @@ class FileSystem {
     virtual int rename(const char* from, const char* to);
     virtual int unlink(const char* path);
     virtual int mkdir(const char* path, mode_t mode);
+    virtual int rmdir(const char* path);
     /// Called before a library (HDF5) writes to `path` by itself; -1 and errno make that write fail.
     virtual int before_library_write(const char* path);
 
@@ -67,6 +68,9 @@ void sync_folder(FileSystem& system, const std::string& path);
 
 /// Creates a folder and what is missing above it, durably. No error when it is there. Throws IoError.
 void create_folders(FileSystem& system, const std::string& path);
+
+/// Removes a folder and everything in it; no error when it is not there. Not durable. Throws IoError.
+void remove_folder(FileSystem& system, const std::string& path);
 
 /// The whole of a small file. Throws MissingError when it is not there, IoError when it cannot be read.
 std::string read_file(const std::string& path);
