@@ -305,7 +305,7 @@ DataFolder prepare_stream(const PrepareOptions& options, FileSystem& system) {
     }
     std::error_code ignored;
     std::filesystem::remove_all(partial, ignored);
-    return open_data_folder(options.out);
+    return open_data_folder(options.out, DataCheck::kSizes);
 }
 
 }  // namespace skein
