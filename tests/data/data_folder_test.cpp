@@ -7,6 +7,7 @@
 
 #include "data/prepare.h"
 #include "model/base/error.h"
+#include "tests/support/hdf5_leaks.h"
 #include "tests/support/temporary_folder.h"
 
 namespace skein {

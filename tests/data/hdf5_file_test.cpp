@@ -10,6 +10,7 @@
 #include <numeric>
 #include <thread>
 
+#include "tests/support/hdf5_leaks.h"
 #include "tests/support/temporary_folder.h"
 
 namespace skein {

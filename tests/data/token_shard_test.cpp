@@ -6,6 +6,7 @@
 #include <numeric>
 
 #include "model/base/error.h"
+#include "tests/support/hdf5_leaks.h"
 #include "tests/support/temporary_folder.h"
 
 namespace skein {
