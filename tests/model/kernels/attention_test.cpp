@@ -9,7 +9,7 @@
 #include <string>
 #include <vector>
 
-#include "attention_reference.h"
+#include "tests/model/kernels/attention_reference.h"
 
 namespace skein::kernels {
 namespace {
