@@ -29,4 +29,10 @@ void Progress::show(const std::string& line) {
     std::fflush(out_);
 }
 
+void Progress::say(const std::string& line) {
+    std::fprintf(out_, "%s%s\n", line_is_open_ ? "\r\033[K" : "", line.c_str());
+    line_is_open_ = false;
+    std::fflush(out_);
+}
+
 }  // namespace skein

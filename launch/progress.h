@@ -18,6 +18,8 @@ class Progress {
 
     /// Cheap when called often: it prints ten times a second at most.
     void show(const std::string& line);
+    /// A line that stays, above the progress line.
+    void say(const std::string& line);
 
   private:
     using Clock = std::chrono::steady_clock;

@@ -1,0 +1,48 @@
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "model/tensor/communicator.h"
+#include "trainer/config.h"
+
+namespace skein {
+
+/// A named shape whose training speed is measured.
+struct BenchShape {
+    std::string name;
+    std::string what;
+    ModelConfig model;
+    std::int64_t batch = 0;  ///< sequences, over all ranks
+};
+/// gpt-nano, gpt-mini, gpt2-124m.
+const std::vector<BenchShape>& bench_shapes();
+
+struct BenchOptions {
+    std::int64_t steps = 10, warmup = 3;
+    int threads = 1;
+    int lanes = 1;
+    bool overlap = true;
+    double bucket_megabytes = 4.0;
+};
+
+struct BenchResult {
+    double seconds = 0.0, least_seconds = 0.0, most_seconds = 0.0;  ///< a step: median, minimum, maximum
+    double tokens_per_second = 0.0;                                ///< of the median
+    double gflops = 0.0;          ///< of the median, by 6 · parameters + attention a token; over all ranks
+    double sgemm_gflops = 0.0;    ///< OpenBLAS's own best on one 2048 x 2048 product, all ranks' threads together
+    std::int64_t parameters = 0;
+    std::uint64_t peak_bytes = 0;  ///< largest sum of this rank's live tensors
+    double sent_early = 0.0;       ///< share of the gradient bytes that left before backward ended
+    double bytes_sent = 0.0;       ///< a step, by this rank
+};
+
+/// Whole training steps (forward, backward, clip, AdamW) on random tokens. Collective over `data`.
+BenchResult run_bench(const BenchShape& shape, const BenchOptions& options, Communicator& data);
+
+/// Floating-point operations of a training step for each target token: three times the forward's 2 · (matrix parameters)
+/// + 4 · context · width a layer (halved for causal attention) (Kaplan et al., 2020).
+double training_flops_per_token(const ModelConfig& model, std::int64_t matrix_parameters);
+
+}  // namespace skein

@@ -1,0 +1,109 @@
+#pragma once
+
+#include <functional>
+#include <memory>
+#include <optional>
+#include <set>
+#include <string>
+
+#include "checkpoint/checkpoint_store.h"
+#include "checkpoint/run_lock.h"
+#include "data/data_folder.h"
+#include "data/prefetcher.h"
+#include "trainer/evaluation.h"
+#include "trainer/model_state.h"
+#include "trainer/run_log.h"
+#include "trainer/stop_signal.h"
+#include "trainer/training_step.h"
+
+namespace skein {
+
+/// What `skein train` asks for.
+struct TrainRequest {
+    RunConfig config;             ///< defaults, preset, file and command line
+    std::set<std::string> given;  ///< the options among them that were set, not defaults
+    std::string data, out;        ///< folders
+    std::string resume = "auto";  ///< auto, never, or a checkpoint's or run's folder
+    bool accept_changed_data = false;
+    std::string init;  ///< a checkpoint's or run's folder to take the weights from; empty: none
+    int threads = 1;
+};
+
+/// What a step or an evaluation came to, for whoever shows it. Rank 0 only.
+struct TrainProgress {
+    std::int64_t step = 0, steps = 0;
+    StepOutcome outcome;
+    double seconds = 0.0;            ///< of this step
+    double seconds_left = 0.0;       ///< at the recent pace
+    std::optional<Evaluation> last_evaluation;
+};
+
+struct TrainObserver {
+    std::function<void(const TrainProgress&)> step;
+    std::function<void(const std::string&)> line;  ///< something to be said in a line of its own
+};
+
+enum class TrainEnd { kFinished, kStopped };
+
+struct TrainResult {
+    TrainEnd end = TrainEnd::kFinished;
+    std::string checkpoint;  ///< the newest one
+    std::int64_t step = 0;
+    std::optional<Evaluation> evaluation;
+};
+
+/// Runs a part of start-up on every rank and agrees on how it went: throws on all ranks or on none.
+using Together = std::function<void(const std::function<void()>&)>;
+
+/// A training run from its folder and its data to its last checkpoint.
+class Trainer {
+  public:
+    /// Opens data and OUT, resumes or starts. Collective; `together` must throw on all ranks when a part fails on any.
+    /// The communicators and the observer's targets must outlive it.
+    Trainer(TrainRequest request, Communicator& world, Communicator& data, const Together& together,
+            TrainObserver observer);
+    ~Trainer();
+
+    /// Trains until the last step, an early stop or a signal, and saves. Throws IoError, on all ranks, when the last
+    /// checkpoint could not be saved, and Error when too many steps in a row were skipped.
+    TrainResult run();
+
+  private:
+    void open_out();
+    void start(const Together& together);
+    void resume_from(const Checkpoint& checkpoint);
+    void load_weights(const std::string& from);
+    void check_data(const Manifest& manifest);
+    void start_log(const std::optional<Checkpoint>& from);
+    std::vector<StateTensor> state_tensors();
+    SaveOutcome save();
+    bool evaluate_now();
+    void count_skip(const StepOutcome& outcome);
+    TokenBatch read_own(std::uint64_t batch) const;
+    void say(const std::string& line) const;
+
+    TrainRequest request_;
+    Communicator& world_;
+    Communicator& data_group_;
+    TrainObserver observer_;
+    RunConfig config_;  ///< effective
+    Stream stream_;
+    DataFolder folder_;
+    std::vector<SideFile> tokenizer_files_;
+    std::optional<RunLock> lock_;
+    std::optional<TokenStream> train_tokens_, valid_tokens_;
+    std::optional<StreamSampler> sampler_;
+    std::optional<CheckpointStore> store_;
+    std::optional<Transformer> model_;
+    std::optional<TrainingStep> training_step_;
+    std::optional<RunLog> log_;
+    RunState state_;
+    std::uint64_t consumed_ = 0;       ///< samples, since the run began
+    std::uint64_t first_of_batch_0_ = 0;  ///< samples consumed when this process began
+    std::int64_t skipped_in_a_row_ = 0;
+    std::uint64_t saved_step_ = ~std::uint64_t{0}, evaluated_step_ = ~std::uint64_t{0};
+    std::string newest_checkpoint_;
+    std::optional<Evaluation> evaluation_;
+};
+
+}  // namespace skein
