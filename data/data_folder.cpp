@@ -166,15 +166,23 @@ std::uint64_t DataFolder::valid_tokens() const {
     return sum_tokens(valid);
 }
 
-DataFolder open_data_folder(const std::string& path) {
+DataFolder open_data_folder(const std::string& path, DataCheck check) {
     require_folder(path);
     if (has_file(path + "/" + kUnfinishedName))
         throw DataError(text(path, ": its preparation was not finished: prepare it again"));
     const bool has_index = has_file(path + "/" + kIndexName);
     DataFolder out = has_index ? parse_index(path) : scan_folder(path);
     if (has_index) {
-        for (const FileHash& file : out.files)
+        std::uint64_t bytes = 0;
+        for (const FileHash& file : out.files) {
+            bytes += file.size;
             if (const auto fault = verify_size(path, file)) throw DataError(describe(path, *fault));
+        }
+        const std::size_t blocks = bytes > kMostCheckedBytes ? 1 : static_cast<std::size_t>(-1);
+        if (check == DataCheck::kBytes)
+            for (const FileHash& file : out.files)
+                if (const auto fault = verify_file(path, file, blocks))
+                    throw DataError(describe(path, *fault));
         if (const auto faults = check_listing(out); !faults.empty())
             throw DataError(describe(path, faults.front()));
     }

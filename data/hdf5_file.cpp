@@ -68,48 +68,17 @@ std::string library_error() {
     return message.empty() ? "HDF5 gave no reason" : "HDF5: " + message;
 }
 
+/// Both in the order of Hdf5Type. HDF5's names for types are variables that the library sets when it starts.
 hid_t memory_type(Hdf5Type type) {
-    switch (type) {
-        case Hdf5Type::kU8:
-            return H5T_NATIVE_UINT8;
-        case Hdf5Type::kU16:
-            return H5T_NATIVE_UINT16;
-        case Hdf5Type::kI32:
-            return H5T_NATIVE_INT32;
-        case Hdf5Type::kU32:
-            return H5T_NATIVE_UINT32;
-        case Hdf5Type::kI64:
-            return H5T_NATIVE_INT64;
-        case Hdf5Type::kU64:
-            return H5T_NATIVE_UINT64;
-        case Hdf5Type::kF32:
-            return H5T_NATIVE_FLOAT;
-        case Hdf5Type::kF64:
-            return H5T_NATIVE_DOUBLE;
-    }
-    return H5I_INVALID_HID;
+    const hid_t types[] = {H5T_NATIVE_UINT8, H5T_NATIVE_UINT16, H5T_NATIVE_INT32, H5T_NATIVE_UINT32,
+                           H5T_NATIVE_INT64, H5T_NATIVE_UINT64, H5T_NATIVE_FLOAT, H5T_NATIVE_DOUBLE};
+    return types[static_cast<int>(type)];
 }
 
 hid_t stored_type(Hdf5Type type) {
-    switch (type) {
-        case Hdf5Type::kU8:
-            return H5T_STD_U8LE;
-        case Hdf5Type::kU16:
-            return H5T_STD_U16LE;
-        case Hdf5Type::kI32:
-            return H5T_STD_I32LE;
-        case Hdf5Type::kU32:
-            return H5T_STD_U32LE;
-        case Hdf5Type::kI64:
-            return H5T_STD_I64LE;
-        case Hdf5Type::kU64:
-            return H5T_STD_U64LE;
-        case Hdf5Type::kF32:
-            return H5T_IEEE_F32LE;
-        case Hdf5Type::kF64:
-            return H5T_IEEE_F64LE;
-    }
-    return H5I_INVALID_HID;
+    const hid_t types[] = {H5T_STD_U8LE,  H5T_STD_U16LE, H5T_STD_I32LE,  H5T_STD_U32LE,
+                           H5T_STD_I64LE, H5T_STD_U64LE, H5T_IEEE_F32LE, H5T_IEEE_F64LE};
+    return types[static_cast<int>(type)];
 }
 
 std::optional<Hdf5Type> type_of_stored(hid_t type) {
@@ -177,21 +146,8 @@ Box leading_box(const std::vector<std::uint64_t>& shape, std::uint64_t offset, s
 }  // namespace
 
 std::size_t size_of(Hdf5Type type) {
-    switch (type) {
-        case Hdf5Type::kU8:
-            return 1;
-        case Hdf5Type::kU16:
-            return 2;
-        case Hdf5Type::kI32:
-        case Hdf5Type::kU32:
-        case Hdf5Type::kF32:
-            return 4;
-        case Hdf5Type::kI64:
-        case Hdf5Type::kU64:
-        case Hdf5Type::kF64:
-            return 8;
-    }
-    return 0;
+    constexpr std::size_t kSizes[] = {1, 2, 4, 4, 8, 8, 4, 8};
+    return kSizes[static_cast<int>(type)];
 }
 
 std::string_view name_of(Hdf5Type type) {

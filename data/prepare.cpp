@@ -43,7 +43,7 @@ class Meter {
 struct Scan {
     std::uint64_t units = 0, bytes = 0, lines = 0;  // of the text; units are characters, or bytes
     std::uint64_t valid_bytes = 0;
-    std::vector<bool> has_code_point = std::vector<bool>(0x110000);
+    std::vector<unsigned char> has_code_point = std::vector<unsigned char>(0x110000);
 };
 
 bool wants_utf8(const PrepareOptions& options) {
@@ -128,7 +128,7 @@ std::unique_ptr<Tokenizer> make_tokenizer(const PrepareOptions& options, const S
         return train_sentencepiece(sample_lines(options, scan, cut), options.sentencepiece);
     std::vector<std::uint32_t> code_points;
     for (std::uint32_t c = 0; c < scan.has_code_point.size(); ++c)
-        if (scan.has_code_point[c]) code_points.push_back(c);
+        if (scan.has_code_point[c] != 0) code_points.push_back(c);
     return make_chars_tokenizer(code_points, with_end);
 }
 
@@ -305,7 +305,7 @@ DataFolder prepare_stream(const PrepareOptions& options, FileSystem& system) {
     }
     std::error_code ignored;
     std::filesystem::remove_all(partial, ignored);
-    return open_data_folder(options.out);
+    return open_data_folder(options.out, DataCheck::kSizes);
 }
 
 }  // namespace skein

@@ -12,7 +12,7 @@ constexpr const char* kFormat = "skein-tokens";
 constexpr std::int64_t kVersion = 1;
 constexpr std::int64_t kMostUint16 = 65'536, kMostVocabulary = std::int64_t{1} << 31;
 /// Elements: small, because training reads short windows at random places and each reads its whole chunk.
-constexpr std::uint64_t kChunk = 16'384;
+constexpr std::uint64_t kChunk = 16'384, kOffsetsChunk = 2048;
 constexpr std::size_t kWriteTokens = 64 * kChunk;
 constexpr std::size_t kReadTokens = std::size_t{1} << 18;
 
@@ -132,9 +132,10 @@ void ShardWriter::open_shard() {
     file_->set_attribute("vocab_size", header_.vocab_size);
     file_->set_attribute("tokenizer", header_.tokenizer);
     file_->set_attribute("tokenizer_sha256", header_.tokenizer_sha256);
-    const Hdf5DatasetOptions options{.fletcher32 = true, .extendible = true, .chunk = {kChunk}};
-    file_->create_dataset("/tokens", is_wide_ ? Hdf5Type::kU32 : Hdf5Type::kU16, {0}, options);
-    file_->create_dataset("/offsets", Hdf5Type::kU64, {0}, options);
+    file_->create_dataset("/tokens", is_wide_ ? Hdf5Type::kU32 : Hdf5Type::kU16, {0},
+                          {.fletcher32 = true, .extendible = true, .chunk = {kChunk}});
+    file_->create_dataset("/offsets", Hdf5Type::kU64, {0},
+                          {.fletcher32 = true, .extendible = true, .chunk = {kOffsetsChunk}});
     tokens_ = document_start_ = documents_ = 0;
     offsets_.assign(1, 0);
 }

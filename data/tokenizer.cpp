@@ -1,6 +1,7 @@
 #include "data/tokenizer.h"
 
 #include <algorithm>
+#include <array>
 #include <nlohmann/json.hpp>
 
 #include "data/sentencepiece_tokenizer.h"
@@ -59,7 +60,11 @@ class BytesTokenizer : public Tokenizer {
 class CharsTokenizer : public Tokenizer {
   public:
     CharsTokenizer(std::vector<std::uint32_t> code_points, bool with_end, std::string file)
-        : code_points_(std::move(code_points)), with_end_(with_end), file_(std::move(file)) {}
+        : code_points_(std::move(code_points)), with_end_(with_end), file_(std::move(file)) {
+        ascii_.fill(-1);
+        for (std::size_t i = 0; i < code_points_.size() && code_points_[i] < ascii_.size(); ++i)
+            ascii_[code_points_[i]] = static_cast<std::int32_t>(i);
+    }
 
     std::string name() const override { return "chars"; }
     std::int32_t vocab_size() const override {
@@ -73,15 +78,22 @@ class CharsTokenizer : public Tokenizer {
     void encode(std::string_view input, std::vector<std::int32_t>& ids) const override {
         if (const auto wrong = first_invalid_utf8(input))
             throw DataError(text("encode: byte ", *wrong, " of the text is not UTF-8"));
+        ids.reserve(ids.size() + input.size());
         while (!input.empty()) {
+            const auto byte = static_cast<unsigned char>(input[0]);
             const std::string_view before = input;
-            const std::uint32_t code_point = take_code_point(input);
-            const auto found = std::lower_bound(code_points_.begin(), code_points_.end(), code_point);
-            if (found == code_points_.end() || *found != code_point)
+            std::int32_t id = -1;
+            if (byte < ascii_.size()) {
+                id = ascii_[byte];
+                input.remove_prefix(1);
+            } else {
+                id = rank_of(take_code_point(input));
+            }
+            if (id < 0)
                 throw DataError(text("encode: the character '",
                                      before.substr(0, before.size() - input.size()), "' is not among the ",
                                      code_points_.size(), " of the vocabulary"));
-            ids.push_back(static_cast<std::int32_t>(found - code_points_.begin()));
+            ids.push_back(id);
         }
     }
     std::string decode(std::span<const std::int32_t> ids) const override {
@@ -97,7 +109,14 @@ class CharsTokenizer : public Tokenizer {
     const std::string& file_bytes() const override { return file_; }
 
   private:
+    std::int32_t rank_of(std::uint32_t code_point) const {
+        const auto found = std::lower_bound(code_points_.begin(), code_points_.end(), code_point);
+        if (found == code_points_.end() || *found != code_point) return -1;
+        return static_cast<std::int32_t>(found - code_points_.begin());
+    }
+
     std::vector<std::uint32_t> code_points_;
+    std::array<std::int32_t, 128> ascii_{};  // most text is ASCII
     bool with_end_;
     std::string file_;
 };

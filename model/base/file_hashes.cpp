@@ -40,7 +40,8 @@ std::optional<FileFault> verify_size(const std::string& folder, const FileHash& 
     }
 }
 
-std::optional<FileFault> verify_file(const std::string& folder, const FileHash& expected) {
+std::optional<FileFault> verify_file(const std::string& folder, const FileHash& expected,
+                                     std::size_t blocks) {
     if (auto fault = verify_size(folder, expected)) return fault;
     std::uint64_t offset = 0;
     std::size_t block = 0;
@@ -54,10 +55,9 @@ std::optional<FileFault> verify_file(const std::string& folder, const FileHash& 
                 return false;
             }
             offset += piece.size();
-            ++block;
-            return true;
+            return ++block < blocks;
         });
-        if (!fault && (offset != expected.size || block != expected.blocks.size()))
+        if (!fault && block < blocks && (offset != expected.size || block != expected.blocks.size()))
             fault = FileFault{expected.name, offset,
                               text("ends at byte ", offset, ", was written with ", expected.size,
                                    " bytes in ", expected.blocks.size(), " blocks")};

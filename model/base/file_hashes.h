@@ -1,5 +1,6 @@
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <optional>
 #include <string>
@@ -34,8 +35,10 @@ FileHash hash_file(const std::string& folder, const std::string& name);
 
 /// The size alone. A file that is not there is a fault, not an exception.
 std::optional<FileFault> verify_size(const std::string& folder, const FileHash& expected);
-/// Size and every byte. A file that is not there or cannot be read is a fault, not an exception.
-std::optional<FileFault> verify_file(const std::string& folder, const FileHash& expected);
+/// Size and every byte, or those of the first `blocks` blocks alone. A file that is not there or cannot be
+/// read is a fault, not an exception.
+std::optional<FileFault> verify_file(const std::string& folder, const FileHash& expected,
+                                     std::size_t blocks = static_cast<std::size_t>(-1));
 
 /// A JSON array of {"name", "size", "blocks"}, and back. parse_file_hashes throws DataError when it is not
 /// that, and for a name that is not a plain name inside the folder.

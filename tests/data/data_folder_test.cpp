@@ -65,6 +65,7 @@ TEST(DataFolder, EveryFlippedByteIsFoundAndItsFileNamed) {
         const DataReport report = verify_data_folder(folder / "data");
         ASSERT_FALSE(report.faults.empty()) << name << " byte " << at;
         EXPECT_EQ(report.faults[0].name, name) << at;
+        EXPECT_THROW(open_data_folder(folder / "data"), DataError) << name << " byte " << at;
         std::ofstream(path, std::ios::binary) << bytes;
     }
     EXPECT_TRUE(verify_data_folder(folder / "data").faults.empty());

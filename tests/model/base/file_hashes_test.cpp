@@ -29,6 +29,8 @@ TEST(FileHashes, AreTakenBlockByBlock) {
     const auto fault = verify_file(folder.path(), hash);
     ASSERT_TRUE(fault);
     EXPECT_EQ(fault->offset, kHashBlockBytes);
+    EXPECT_FALSE(verify_file(folder.path(), hash, 1));
+    EXPECT_TRUE(verify_file(folder.path(), hash, 2));
     EXPECT_FALSE(verify_size(folder.path(), hash));
     put(folder / "a", bytes.substr(1));
     EXPECT_TRUE(verify_size(folder.path(), hash));
