@@ -2,6 +2,7 @@
 
 #include <fcntl.h>
 #include <signal.h>
+#include <sys/file.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -19,6 +20,7 @@
 
 #include "model/base/error.h"
 #include "model/base/files.h"
+#include "model/base/handle.h"
 
 namespace skein {
 namespace {
@@ -140,10 +142,21 @@ bool stood_still(const std::string& folder, const std::string& seen, const LockO
     return true;
 }
 
-/// Takes away a lock that was judged dead when it said `seen`. The rename settles which of several claimants
-/// does it; one that took away a newer lock instead puts that back.
+struct DescriptorTraits {
+    using Value = int;
+    static int none() noexcept { return -1; }
+    static void release(int descriptor) noexcept { ::close(descriptor); }
+};
+
+/// Takes away a lock that was judged dead when it said `seen`, unless it says something else by now.
+/// Claimants go one by one where the folder can be flocked; elsewhere (NFS) the rename settles who does it,
+/// one that took away a newer lock puts that back, and the newer lock's owner would learn from advance() if
+/// that came too late.
 void take_away(const std::string& folder, const std::string& seen, const LockOwner& me) {
     const std::string path = folder + "/lock", aside = text(path, ".dead.", one_line(me.host), ".", me.pid);
+    const Handle<DescriptorTraits> turn(::open(folder.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+    if (turn) static_cast<void>(::flock(turn.get(), LOCK_EX));
+    if (contents_of(path) != seen) return;
     if (::rename(path.c_str(), aside.c_str()) != 0) {
         if (errno == ENOENT) return;  // another claimant was first
         throw_errno("take over", path);

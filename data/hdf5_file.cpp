@@ -65,6 +65,13 @@ std::string library_error() {
         &message);
     for (char& c : message)
         if (c == '\n') c = ' ';
+    // Of a failed system call the library tells time, name, descriptor and addresses; what the system said
+    // will do.
+    constexpr std::string_view kSystemSaid = "error message = '";
+    if (const std::size_t said = message.find(kSystemSaid); said != std::string::npos) {
+        const std::size_t begin = said + kSystemSaid.size();
+        message = message.substr(begin, message.find('\'', begin) - begin);
+    }
     return message.empty() ? "HDF5 gave no reason" : "HDF5: " + message;
 }
 

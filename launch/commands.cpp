@@ -4,8 +4,8 @@ namespace skein {
 
 std::vector<Command> all_commands() {
     return {
-        prepare_command(),
-        inspect_command(),
+        prepare_command(), train_command(),   evaluate_command(),
+        generate_command(), inspect_command(), bench_command(),
     };
 }
 

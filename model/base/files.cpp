@@ -7,6 +7,7 @@
 #include <cerrno>
 #include <cstdio>
 #include <filesystem>
+#include <memory>
 #include <system_error>
 #include <vector>
 
@@ -168,16 +169,17 @@ std::string read_file(const std::string& path) {
 void read_pieces(const std::string& path, std::size_t piece,
                  const std::function<bool(std::string_view)>& take) {
     const Descriptor file = open_for_reading(path);
-    std::vector<char> buffer(piece);
+    const auto buffer =
+        std::make_unique_for_overwrite<char[]>(piece);  // pages that are not read into cost nothing
     std::size_t filled = 0;
     for (bool more = true; more;) {
-        const ssize_t count = ::read(file.get(), buffer.data() + filled, piece - filled);
+        const ssize_t count = ::read(file.get(), buffer.get() + filled, piece - filled);
         if (count < 0 && errno == EINTR) continue;
         if (count < 0) throw_errno("read", path);
         filled += static_cast<std::size_t>(count);
         more = count > 0;
         if (filled > 0 && (filled == piece || !more)) {
-            if (!take({buffer.data(), filled})) return;
+            if (!take({buffer.get(), filled})) return;
             filled = 0;
         }
     }

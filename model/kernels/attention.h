@@ -59,6 +59,10 @@ struct AttentionBackwardArgs {
     float* bias_gradient = nullptr;  ///< [heads, query_length, key_length] or null; summed over the batch in order
 };
 
+/// The bits of a sample's outputs and gradients depend on its own data, its lengths, and (through dropout) its number
+/// first_sample + b: not on the threads, the rest of the batch, or query_length and key_length where lengths are given.
+/// Gradients of keys and values are summed over the queries in order, and within a query over the heads of its group.
+/// NaN in what a row sees comes out as NaN, and may reach rows close to it.
 void attention(CpuStream& stream, const AttentionArgs& args);
 void attention_backward(CpuStream& stream, const AttentionBackwardArgs& args);
 

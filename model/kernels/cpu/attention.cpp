@@ -31,9 +31,9 @@ void take_scores(float* scores, std::int64_t n, const float* bias, const float* 
         largest = simd::max(largest, score);
     }
     if (rest > 0) {
-        F8 score = simd::load_partial(scores + whole, rest, -kInfinity);
+        F8 score = simd::load(scores + whole);
         if (bias) score = score + simd::load_partial(bias + whole, rest);
-        simd::store(scores + whole, score);
+        simd::store(scores + whole, score = simd::first_lanes(score, rest, -kInfinity));
         largest = simd::max(largest, score);
     }
     const float before = row.largest;
@@ -104,6 +104,7 @@ void attend(const AttentionRows& rows, std::int64_t first, std::int64_t last) {
     }
     for (std::int64_t row = first; row < last; ++row) {
         const Running& end = running[row - first];
+        rows.prefetch_row<true>(args.output, row, args.output_stride);
         float* output = args.output + rows.at(row, args.output_stride);
         if (rows.visible(row) == 0 || end.sum == 0.0f)
             std::fill(output, output + width, 0.0f);

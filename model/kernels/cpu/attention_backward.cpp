@@ -57,14 +57,11 @@ void take_gradients(float* scores, float* gradients, std::int64_t n, const float
         if (bias_gradient) simd::store(bias_gradient + k, simd::load(bias_gradient + k) + gradient);
     }
     if (const std::int64_t rest = n - k; rest > 0) {
-        F8 score = simd::load_partial(scores + k, rest), weight;
+        F8 score = simd::load(scores + k), weight;
         if (bias) score = score + simd::load_partial(bias + k, rest);
-        const F8 gradient =
-            one(score, simd::load_partial(gradients + k, rest), mask ? mask + k : nullptr, weight);
-        simd::store(scores + k, simd::splat(0.0f));
-        simd::store(gradients + k, simd::splat(0.0f));
-        simd::store_partial(scores + k, weight, rest);
-        simd::store_partial(gradients + k, gradient, rest);
+        const F8 gradient = one(score, simd::load(gradients + k), mask ? mask + k : nullptr, weight);
+        simd::store(scores + k, simd::first_lanes(weight, rest));
+        simd::store(gradients + k, simd::first_lanes(gradient, rest));
         if (bias_gradient)
             for (std::int64_t i = 0; i < rest; ++i) bias_gradient[k + i] += gradient[i];
         k += 8;
@@ -129,6 +126,8 @@ void backward_head(const AttentionBackwardArgs& args, const AttentionRows& rows)
 
     for (std::int64_t row = 0; row < rows.count; ++row) {
         rows.pack_query(row, at.queries + row * ld);
+        rows.prefetch_row(args.output_gradient, row, args.output_gradient_stride);
+        rows.prefetch_row(forward.output, row, forward.output_stride);
         float* gradient = at.output_gradients + row * ld;
         tiles::pack_row(args.output_gradient + rows.at(row, args.output_gradient_stride), width, 1.0f,
                         nullptr, nullptr, gradient);
@@ -156,6 +155,8 @@ void backward_head(const AttentionBackwardArgs& args, const AttentionRows& rows)
              block += kBlockRows)
             backward_block(args, rows, at, block, std::min(kBlockRows, rows.count - block), key, n);
         for (std::int64_t k = 0; k < n; ++k) {
+            rows.prefetch_key<true>(args.key_gradient, key + k, args.key_gradient_stride);
+            rows.prefetch_key<true>(args.value_gradient, key + k, args.value_gradient_stride);
             tiles::unpack_row(at.key_gradients + k * ld, width, 1.0f,
                               rows.angles(forward.rotary_cos, key + k),
                               rows.angles(forward.rotary_sin, key + k),
@@ -170,6 +171,7 @@ void backward_head(const AttentionBackwardArgs& args, const AttentionRows& rows)
     }
     for (std::int64_t row = 0; row < forward.query_length * rows.group; ++row) {
         float* gradient = args.query_gradient + rows.at(row, args.query_gradient_stride);
+        if (rows.count > 0) rows.prefetch_row<true>(args.query_gradient, row, args.query_gradient_stride);
         if (row >= rows.count || rows.visible(row) == 0)
             std::fill_n(gradient, width, 0.0f);
         else

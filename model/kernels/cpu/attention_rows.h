@@ -26,8 +26,9 @@ struct AttentionRows {
     std::int64_t queries = length(args.query_length, args.query_lengths);
     std::int64_t count = queries * group;
 
-    std::int64_t query(std::int64_t row) const { return row / group; }
-    std::int64_t head(std::int64_t row) const { return first_head + row % group; }
+    // division is slow, and most have no groups
+    std::int64_t query(std::int64_t row) const { return group == 1 ? row : row / group; }
+    std::int64_t head(std::int64_t row) const { return group == 1 ? first_head : first_head + row % group; }
     std::int64_t position(std::int64_t row) const { return query(row) + args.query_offset; }
     /// Row `row` sees the keys 0 ... visible - 1.
     std::int64_t visible(std::int64_t row) const {
@@ -56,6 +57,7 @@ struct AttentionRows {
     }
 
     void pack_query(std::int64_t row, float* to) const {
+        prefetch_row(args.query, row, args.query_stride);
         const float *cosines = angles(args.rotary_cos, position(row)),
                     *sines = angles(args.rotary_sin, position(row));
         tiles::pack_row(args.query + at(row, args.query_stride), args.head_width, args.scale, cosines, sines,
@@ -63,19 +65,22 @@ struct AttentionRows {
     }
     /// Packs the keys first ... first + n - 1, turned, and zeros up to a multiple of 16.
     void pack_keys(std::int64_t first, std::int64_t n, float* to) const {
-        const std::int64_t ld = tiles::padded(args.head_width);
-        for (std::int64_t k = 0; k < n; ++k)
-            tiles::pack_row(args.key + key_at(first + k, args.key_stride), args.head_width, 1.0f,
-                            angles(args.rotary_cos, first + k), angles(args.rotary_sin, first + k),
-                            to + k * ld);
-        std::fill(to + n * ld, to + rounded(n) * ld, 0.0f);
+        pack(args.key, args.key_stride, args.rotary_cos, args.rotary_sin, first, n, to);
     }
     void pack_values(std::int64_t first, std::int64_t n, float* to) const {
-        const std::int64_t ld = tiles::padded(args.head_width);
-        for (std::int64_t k = 0; k < n; ++k)
-            tiles::pack_row(args.value + key_at(first + k, args.value_stride), args.head_width, 1.0f, nullptr,
-                            nullptr, to + k * ld);
-        std::fill(to + n * ld, to + rounded(n) * ld, 0.0f);
+        pack(args.value, args.value_stride, nullptr, nullptr, first, n, to);
+    }
+    /// Fetches the row that comes some rows after `row` in a tensor laid out as query.
+    template <bool kWrite = false>
+    void prefetch_row(const float* tensor, std::int64_t row, std::int64_t stride) const {
+        tiles::prefetch<kWrite>(tensor + at(std::min(row + tiles::kAhead * group, count - 1), stride),
+                                args.head_width);
+    }
+    /// And likewise the key after `key` of a tensor laid out as key.
+    template <bool kWrite = false>
+    void prefetch_key(const float* tensor, std::int64_t key, std::int64_t stride) const {
+        tiles::prefetch<kWrite>(tensor + key_at(std::min(key + tiles::kAhead, keys - 1), stride),
+                                args.head_width);
     }
     const float* angles(const float* table, std::int64_t at_position) const {
         return table ? table + at_position * (args.head_width / 2) : nullptr;
@@ -93,6 +98,16 @@ struct AttentionRows {
     }
 
   private:
+    void pack(const float* tensor, std::int64_t stride, const float* cosines, const float* sines,
+              std::int64_t first, std::int64_t n, float* to) const {
+        const std::int64_t ld = tiles::padded(args.head_width);
+        for (std::int64_t key = first; key < first + n; ++key, to += ld) {
+            prefetch_key(tensor, key, stride);
+            tiles::pack_row(tensor + key_at(key, stride), args.head_width, 1.0f, angles(cosines, key),
+                            angles(sines, key), to);
+        }
+        std::fill(to, to + (rounded(n) - n) * ld, 0.0f);
+    }
     std::int64_t length(std::int64_t padded, const std::int32_t* lengths) const {
         return lengths ? std::clamp<std::int64_t>(lengths[sample], 0, padded) : padded;
     }

@@ -16,6 +16,11 @@ namespace skein::kernels::tiles {
 inline constexpr std::int64_t kRows = 6,
                               kColumns = 16;  // 12 sums, 2 columns and 1 broadcast: 15 of AVX2's 16 registers
 
+/// A width rounded up to whole tiles.
+constexpr std::int64_t tiled(std::int64_t width) {
+    return (width + kColumns - 1) / kColumns * kColumns;
+}
+
 /// Elements from one packed row of `width` to the next: padded to whole tiles, and an odd number of cache
 /// lines, so that a column of tiles spreads over all sets of the cache.
 constexpr std::int64_t padded(std::int64_t width) {
@@ -73,7 +78,24 @@ inline void tile_of(std::int64_t rows, const float* a, std::int64_t lda, const f
     }
 }
 
-/// Row `to` [padded] = scale · R · `from` [width] and zeros after it, R turning the pairs of channels by the
+inline constexpr std::int64_t kAhead =
+    6;  ///< rows that are fetched ahead: those of one head lie far apart in memory
+
+/// Brings `width` elements on their way into the cache, to be written if kWrite.
+template <bool kWrite = false>
+inline void prefetch(const float* row, std::int64_t width) {
+    for (std::int64_t c = 0; c < width; c += 16) __builtin_prefetch(row + c, kWrite ? 1 : 0);
+}
+
+/// to = scale · from.
+inline void copy_row(const float* from, std::int64_t width, float scale, float* to) {
+    const simd::F8 factor = simd::splat(scale);
+    std::int64_t c = 0;
+    for (; c + 8 <= width; c += 8) simd::store(to + c, factor * simd::load(from + c));
+    for (; c < width; ++c) to[c] = scale * from[c];
+}
+
+/// Row `to` [tiled] = scale · R · `from` [width] and zeros after it, R turning the pairs of channels by the
 /// angles whose cosines and sines are given, or the identity if they are null.
 inline void pack_row(const float* from, std::int64_t width, float scale, const float* cosines,
                      const float* sines, float* to) {
@@ -84,9 +106,9 @@ inline void pack_row(const float* from, std::int64_t width, float scale, const f
             to[2 * c + 1] = scale * (x * sines[c] + y * cosines[c]);
         }
     } else {
-        for (std::int64_t c = 0; c < width; ++c) to[c] = scale * from[c];
+        copy_row(from, width, scale, to);
     }
-    std::fill(to + width, to + padded(width), 0.0f);
+    for (std::int64_t c = width; c < tiled(width); ++c) to[c] = 0.0f;
 }
 
 /// The gradient's way back through pack_row: to = scale · Rᵀ · from.
@@ -99,7 +121,7 @@ inline void unpack_row(const float* from, std::int64_t width, float scale, const
             to[2 * c + 1] = scale * (y * cosines[c] - x * sines[c]);
         }
     } else {
-        for (std::int64_t c = 0; c < width; ++c) to[c] = scale * from[c];
+        copy_row(from, width, scale, to);
     }
 }
 

@@ -14,8 +14,9 @@ namespace {
 constexpr std::int64_t kLongestBlock = 384;   // of k
 constexpr std::int64_t kBlockColumns = 3072;  // of b, packed at a time
 constexpr std::int64_t kBlockRows = 3072;     // of a, packed at a time
-constexpr std::int64_t kTaskRows = 96;
-constexpr std::int64_t kFewRows = 12;          // up to here b is packed panel by panel, for one use
+constexpr std::int64_t kTaskRows = 192;
+constexpr std::int64_t kManyColumns = 640;     // from here on packing a pays even if its rows are contiguous
+constexpr std::int64_t kFewRows = 24;          // up to here b is packed panel by panel, for one use
 constexpr std::int64_t kWorthATeam = 100'000;  // multiplications, below which one thread is faster
 
 std::int64_t divide_up(std::int64_t x, std::int64_t by) {
@@ -63,6 +64,16 @@ void pack_right(const GemmArgs& args, std::int64_t p, std::int64_t k, std::int64
     }
 }
 
+/// Packs op(a)'s rows [row, row + count) over [p, p + k).
+void pack_left(const GemmArgs& args, std::int64_t p, std::int64_t k, std::int64_t row, std::int64_t count,
+               float* to) {
+    if (args.transpose_a) {
+        pack_columns<6>({args.a + p * args.lda + row, args.lda}, k, count, to);
+    } else {
+        pack_six_rows({args.a + row * args.lda + p, args.lda}, k, count, to);
+    }
+}
+
 /// What a task computes: the rows [row, row + rows) and columns [column, column + columns) of c over [p, p +
 /// k).
 struct Part {
@@ -73,11 +84,17 @@ struct Part {
 /// columns.
 template <class Left>
 void multiply_part(const Part& part, Left a, std::int64_t a_panel, const float* b, const TileOutput& out) {
-    for (std::int64_t j = 0; j < part.columns; j += kTileColumns, b += part.k * kTileColumns) {
+    const std::int64_t panel = part.k * kTileColumns, line = 16;
+    const std::int64_t share = round_up(divide_up(panel * kTileRows, part.rows), line);
+    for (std::int64_t j = 0; j < part.columns; j += kTileColumns, b += panel) {
         const std::int64_t columns = part.columns - j;
+        const float* next = b + panel;  // of the next panel, every tile fetches its share
         Left left = a;
-        for (std::int64_t i = 0; i < part.rows; i += kTileRows, left.data += a_panel) {
+        for (std::int64_t i = 0; i < part.rows; i += kTileRows, left.data += a_panel, next += share) {
             const int rows = static_cast<int>(std::min(kTileRows, part.rows - i));
+            if (columns > kTileColumns) {
+                for (std::int64_t q = 0; q < share; q += line) __builtin_prefetch(next + q, 0, 2);
+            }
             if (columns > simd::kWidth) {
                 tile_of<2>(rows, part.k, left, {b, kTileColumns}, out, part.row + i, part.column + j,
                            columns);
@@ -108,11 +125,11 @@ void multiply_few_rows(const GemmArgs& args, int threads) {
 /// then share out the block of c between them.
 void multiply_blocks(CpuStream& stream, const GemmArgs& args, int threads) {
     const std::int64_t block = block_of(args.k);
+    const bool pack_a = args.transpose_a || args.n >= kManyColumns;
     const std::int64_t most_columns = std::min(round_up(args.n, kTileColumns), kBlockColumns);
-    const std::int64_t most_rows =
-        args.transpose_a ? std::min(round_up(args.m, kTileRows), kBlockRows) : args.m;
+    const std::int64_t most_rows = pack_a ? std::min(round_up(args.m, kTileRows), kBlockRows) : args.m;
     const std::int64_t b_size = most_columns * block;
-    const std::int64_t a_size = args.transpose_a ? most_rows * block : 0;
+    const std::int64_t a_size = pack_a ? most_rows * block : 0;
     const BlockRef scratch = stream.pool->allocate(static_cast<std::size_t>(a_size + b_size) * sizeof(float));
     float* const packed_b = reinterpret_cast<float*>(scratch.get()->data);
     float* const packed_a = packed_b + b_size;
@@ -133,7 +150,7 @@ void multiply_blocks(CpuStream& stream, const GemmArgs& args, int threads) {
                 const std::int64_t k = std::min(block, args.k - p);
                 constexpr std::int64_t kPackColumns = 4 * kTileColumns, kPackRows = 16 * kTileRows;
                 const std::int64_t b_packs = divide_up(columns, kPackColumns);
-                const std::int64_t a_packs = args.transpose_a ? divide_up(rows, kPackRows) : 0;
+                const std::int64_t a_packs = pack_a ? divide_up(rows, kPackRows) : 0;
 #pragma omp for schedule(dynamic, 1)
                 for (std::int64_t i = 0; i < b_packs + a_packs; ++i) {
                     if (i < b_packs) {
@@ -142,8 +159,7 @@ void multiply_blocks(CpuStream& stream, const GemmArgs& args, int threads) {
                                        packed_b + j * k);
                     } else {
                         const std::int64_t j = (i - b_packs) * kPackRows;
-                        pack_columns<6>({args.a + p * args.lda + row + j, args.lda}, k,
-                                        std::min(kPackRows, rows - j), packed_a + j * k);
+                        pack_left(args, p, k, row + j, std::min(kPackRows, rows - j), packed_a + j * k);
                     }
                 }
                 const TileOutput out = output_of(args, p, k);
@@ -155,7 +171,7 @@ void multiply_blocks(CpuStream& stream, const GemmArgs& args, int threads) {
                                     column + c, std::min(task_columns, columns - c),
                                     p,          k};
                     const float* b = packed_b + c * k;
-                    if (args.transpose_a) {
+                    if (pack_a) {
                         multiply_part(part, LeftPacked{packed_a + r * k}, kTileRows * k, b, out);
                     } else {
                         multiply_part(part, left_in_place(args, row + r, p), kTileRows * args.lda, b, out);

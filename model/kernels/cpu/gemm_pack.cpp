@@ -1,5 +1,6 @@
 #include "model/kernels/cpu/gemm_pack.h"
 
+#include <algorithm>
 #include <cstring>
 
 #include "model/kernels/cpu/simd.h"
@@ -17,10 +18,10 @@ F8 load_halves(const float* low, const float* high) {
     return __builtin_shufflevector(a, b, 0, 1, 2, 3, 4, 5, 6, 7);
 }
 
-/// to[p * width + j] = from(j, p) for j, p < 8. Halves are brought together by the loads; the rest is 16
-/// shuffles.
-inline void transpose_eight(Rows from, std::int64_t width, float* to) {
-    const auto row = [&](std::int64_t j) { return from.data + j * from.stride; };
+/// to[p * width + j] = from(j, p) for j, p < 8, where line `last` stands for those after it. Stores in the
+/// order of p. Halves are brought together by the loads; the rest is 16 shuffles.
+inline void transpose_eight(Rows from, std::int64_t width, std::int64_t last, float* to) {
+    const auto row = [&](std::int64_t j) { return from.data + std::min(j, last) * from.stride; };
     for (std::int64_t p = 0; p < 8; p += 4) {
         const F8 r0 = load_halves(row(0) + p, row(4) + p), r1 = load_halves(row(1) + p, row(5) + p);
         const F8 r2 = load_halves(row(2) + p, row(6) + p), r3 = load_halves(row(3) + p, row(7) + p);
@@ -54,6 +55,22 @@ void pack_columns(Rows from, std::int64_t k, std::int64_t count, float* to) {
     }
 }
 
+void pack_six_rows(Rows from, std::int64_t k, std::int64_t count, float* to) {
+    for (std::int64_t first = 0; first < count; first += 6, to += 6 * k) {
+        const float* data = from.data + first * from.stride;
+        const std::int64_t lines = std::min<std::int64_t>(count - first, 6);
+        std::int64_t p = 0;
+        if (lines == 6) {
+            // Eight lines are stored, the last two (twice line 5) under what the next step stores; so not the
+            // last steps.
+            for (; p + 16 < k; p += 8) transpose_eight({data + p, from.stride}, 6, 5, to + p * 6);
+        }
+        for (; p < k; ++p) {
+            for (std::int64_t j = 0; j < 6; ++j) to[p * 6 + j] = j < lines ? data[j * from.stride + p] : 0.0f;
+        }
+    }
+}
+
 template <int kWidth>
 void pack_rows(Rows from, std::int64_t k, std::int64_t count, float* to) {
     static_assert(kWidth % 8 == 0);
@@ -65,8 +82,8 @@ void pack_rows(Rows from, std::int64_t k, std::int64_t count, float* to) {
         for (; p + 16 <= k; p += 16) {  // whole cache lines, before other rows can push them out
             for (std::int64_t j = 0; j < eights; j += 8) {
                 const float* corner = data + j * from.stride + p;
-                transpose_eight({corner, from.stride}, kWidth, to + p * kWidth + j);
-                transpose_eight({corner + 8, from.stride}, kWidth, to + (p + 8) * kWidth + j);
+                transpose_eight({corner, from.stride}, kWidth, 7, to + p * kWidth + j);
+                transpose_eight({corner + 8, from.stride}, kWidth, 7, to + (p + 8) * kWidth + j);
             }
         }
         for (std::int64_t q = 0; q < k; ++q) {
@@ -80,6 +97,5 @@ void pack_rows(Rows from, std::int64_t k, std::int64_t count, float* to) {
 template void pack_columns<6>(Rows, std::int64_t, std::int64_t, float*);
 template void pack_columns<16>(Rows, std::int64_t, std::int64_t, float*);
 template void pack_rows<16>(Rows, std::int64_t, std::int64_t, float*);
-template void pack_rows<32>(Rows, std::int64_t, std::int64_t, float*);
 
 }  // namespace skein::kernels

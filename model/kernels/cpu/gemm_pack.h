@@ -21,9 +21,11 @@ void pack_columns(Rows from, std::int64_t k, std::int64_t count, float* to);
 template <int kWidth>
 void pack_rows(Rows from, std::int64_t k, std::int64_t count, float* to);
 
+/// As pack_rows, six lines wide.
+void pack_six_rows(Rows from, std::int64_t k, std::int64_t count, float* to);
+
 extern template void pack_columns<6>(Rows, std::int64_t, std::int64_t, float*);
 extern template void pack_columns<16>(Rows, std::int64_t, std::int64_t, float*);
 extern template void pack_rows<16>(Rows, std::int64_t, std::int64_t, float*);
-extern template void pack_rows<32>(Rows, std::int64_t, std::int64_t, float*);
 
 }  // namespace skein::kernels

@@ -55,6 +55,12 @@ inline void for_lanes(std::int64_t count, const Step& step) {
     if (i < count) step(i, Partial{count - i});
 }
 
+/// The first `count` lanes of x, and `fill` in the others.
+inline F8 first_lanes(F8 x, std::int64_t count, float fill = 0.0f) {
+    const I8 lane = {0, 1, 2, 3, 4, 5, 6, 7};
+    return lane < splat(static_cast<std::int32_t>(count)) ? x : splat(fill);
+}
+
 /// a · b + c, rounded once.
 inline F8 fma(F8 a, F8 b, F8 c) {
 #if defined(__FMA__) && defined(__AVX2__)

@@ -126,6 +126,8 @@ TEST(Simd, SumsAndPartsAreAsDocumented) {
     const float from[4] = {7, 8, 9, 10};
     const F8 part = load_partial(from, 3, -1.0f);
     for (int i = 0; i < 8; ++i) EXPECT_EQ(part[i], i < 3 ? from[i] : -1.0f);
+    const F8 first = first_lanes(x, 5, -1.0f);
+    for (int i = 0; i < 8; ++i) EXPECT_EQ(first[i], i < 5 ? x[i] : -1.0f);
     float to[4] = {0, 0, 0, 0};
     store_partial(to, part, 2);
     EXPECT_EQ(to[1], 8.0f);
