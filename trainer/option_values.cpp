@@ -22,6 +22,12 @@ std::string_view behind_last_dot(std::string_view name) {
     return dot == std::string_view::npos ? name : name.substr(dot + 1);
 }
 
+/// Edits from what was typed to a name; an abbreviation counts as one.
+std::size_t slip(std::string_view typed, std::string_view name) {
+    if (typed.size() >= 2 && typed.size() < name.size() && name.starts_with(typed)) return 1;
+    return edit_distance(typed, name);
+}
+
 /// How many edits still count as a slip of the finger.
 std::size_t tolerated_edits(std::string_view name) {
     return std::max<std::size_t>(1, name.size() / 3);
@@ -95,8 +101,8 @@ std::optional<std::string> nearest_name(std::string_view name, const std::vector
     std::optional<std::string> nearest;
     std::size_t smallest = 0;
     for (const std::string& candidate : candidates) {
-        const std::size_t whole = edit_distance(name, candidate);
-        const std::size_t in_leaf = edit_distance(leaf, behind_last_dot(candidate));
+        const std::size_t whole = slip(name, candidate);
+        const std::size_t in_leaf = slip(leaf, behind_last_dot(candidate));
         const bool is_near = whole <= tolerated_edits(name) || in_leaf <= tolerated_edits(leaf);
         // A leaf that fits under another section is a little worse than the same slip in the whole name.
         const std::size_t distance = std::min(whole, in_leaf + 1);
