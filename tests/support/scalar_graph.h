@@ -19,6 +19,7 @@ class Scalar {
   public:
     Scalar(double value = 0.0) : value_(value) {}  // NOLINT: a number is meant to convert
     double value() const { return value_; }
+    bool is_constant() const { return graph_ == nullptr; }
 
   private:
     friend class Graph;
@@ -127,12 +128,11 @@ inline Scalar sum(std::span<const Scalar> values) {
 inline Scalar dot(std::span<const Scalar> a, std::span<const Scalar> b) {
     if (a.size() != b.size()) throw std::logic_error("dot: sizes differ");
     std::vector<Graph::Term> terms;
-    terms.reserve(2 * a.size());
     double total = 0.0;
     for (std::size_t i = 0; i < a.size(); ++i) {
         total += a[i].value() * b[i].value();
-        terms.push_back({a[i], b[i].value()});
-        terms.push_back({b[i], a[i].value()});
+        if (!a[i].is_constant()) terms.push_back({a[i], b[i].value()});
+        if (!b[i].is_constant()) terms.push_back({b[i], a[i].value()});
     }
     return Graph::record(total, terms);
 }
