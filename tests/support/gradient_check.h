@@ -74,7 +74,7 @@ inline std::vector<float> floats_of(const Tensor& tensor) {
 /// that the tape gives for Σ c_i y_i with random c is the reference's, once written over and once added to
 /// what was there. The tolerance is for fp32: about 60 ulp, for sums of up to some hundred terms.
 inline void check_gradients(const TapeOp& op, const ReferenceOp& reference, std::vector<Input> inputs,
-                            double tolerance = 1e-5, int threads = 2) {
+                            double tolerance = 1e-5, int threads = 1) {
     fp64::Graph graph;
     const std::vector<fp64::Matrix> variables = reference_inputs(graph, inputs);
     const fp64::Matrix wanted = reference(variables);

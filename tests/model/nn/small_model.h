@@ -56,7 +56,7 @@ struct SmallModel {
     Stream stream;
     Transformer model;
 
-    explicit SmallModel(const ModelConfig& config, int threads = 2)
+    explicit SmallModel(const ModelConfig& config, int threads = 1)
         : stream(threads), model(stream, config, 42) {
         for (std::size_t i = 0; i < model.parameters().size(); ++i) {
             Parameter& parameter = model.parameters()[i];
