@@ -16,9 +16,9 @@ enum class Epilogue {
 };
 
 /// c = epilogue(op(a) · op(b) + bias) or, with accumulate, c += op(a) · op(b).
-/// op(a): [m, k], op(b): [k, n], c and aux: [m, n], row-major with leading dimensions (elements from one row to the
-/// next); transpose_a says that a is stored as [k, m], transpose_b that b is stored as [n, k].
-/// bias: [n] or null, added to every row. accumulate excludes bias and epilogue.
+/// op(a): [m, k], op(b): [k, n], c and aux: [m, n], row-major with leading dimensions (elements from one row
+/// to the next); transpose_a says that a is stored as [k, m], transpose_b that b is stored as [n, k]. bias:
+/// [n] or null, added to every row. accumulate excludes bias and epilogue.
 struct GemmArgs {
     bool transpose_a = false, transpose_b = false;
     std::int64_t m = 0, n = 0, k = 0;
@@ -35,8 +35,12 @@ struct GemmArgs {
     std::int64_t ld_aux = 0;
 };
 
-/// An element's bits depend on its row of op(a), its column of op(b) and k alone: not on m, n, its place or the number
-/// of threads. k = 0 gives the epilogue of the bias (or leaves c as it is when accumulating).
+/// An element's bits depend on its row of op(a), its column of op(b) and k alone: not on m, n, its place, its
+/// layout or the number of threads. k is cut into blocks of at most 384, a cut that depends on k alone. Over
+/// a block, the products are summed by fused multiply-adds in the order of k, from zero; the sums of the
+/// blocks are added in order, from the first one on, or from c when accumulating (so that with one block c
+/// grows in one addition). Then come bias and epilogue. k = 0 gives the epilogue of the bias, or leaves c as
+/// it is when accumulating. c and aux must not overlap the operands. Scratch comes from the stream's pool.
 void gemm(CpuStream& stream, const GemmArgs& args);
 
 }  // namespace skein::kernels

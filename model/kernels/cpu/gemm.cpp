@@ -9,27 +9,37 @@
 namespace skein::kernels {
 namespace {
 
-// A panel of b over one K-block (24 KiB at most) stays in the first-level cache, the part of a that a task works on in
-// the second, and the packed blocks that threads share in the third.
+// A panel of b over one K-block (24 KiB at most) stays in the first-level cache, the part of a that a task
+// works on in the second, and the packed blocks that threads share in the third.
 constexpr std::int64_t kLongestBlock = 384;   // of k
 constexpr std::int64_t kBlockColumns = 3072;  // of b, packed at a time
 constexpr std::int64_t kBlockRows = 3072;     // of a, packed at a time
 constexpr std::int64_t kTaskRows = 96;
-constexpr std::int64_t kFewRows = 12;              // up to here b is packed panel by panel, for one use
+constexpr std::int64_t kFewRows = 12;          // up to here b is packed panel by panel, for one use
 constexpr std::int64_t kWorthATeam = 100'000;  // multiplications, below which one thread is faster
 
-std::int64_t divide_up(std::int64_t x, std::int64_t by) { return (x + by - 1) / by; }
-std::int64_t round_up(std::int64_t x, std::int64_t to) { return divide_up(x, to) * to; }
+std::int64_t divide_up(std::int64_t x, std::int64_t by) {
+    return (x + by - 1) / by;
+}
+std::int64_t round_up(std::int64_t x, std::int64_t to) {
+    return divide_up(x, to) * to;
+}
 
 /// The cut of k into blocks: a function of k alone, since sums are grouped by it.
 std::int64_t block_of(std::int64_t k) {
     return round_up(divide_up(k, divide_up(k, kLongestBlock)), 16);
 }
 
+/// How the sums over [p, p + k) are to be put into c.
+TileOutput output_of(const GemmArgs& args, std::int64_t p, std::int64_t k) {
+    const bool more = args.bias || args.epilogue != Epilogue::kNone;
+    return {args, args.accumulate || p > 0, more && !args.accumulate && p + k >= args.k};
+}
+
 /// k = 0: the product is zero.
 void finish_empty(const GemmArgs& args) {
     if (args.accumulate) return;
-    const TileOutput out{args, false, true};
+    const TileOutput out = output_of(args, 0, 0);
     const simd::F8 zero[1][1] = {{simd::splat(0.0f)}};
     for (std::int64_t i = 0; i < args.m; ++i) {
         for (std::int64_t j = 0; j < args.n; j += simd::kWidth) put(out, i, j, args.n - j, zero);
@@ -37,14 +47,15 @@ void finish_empty(const GemmArgs& args) {
 }
 
 /// op(a) from (row, p) on, where it lies.
-LeftOperand left_in_place(const GemmArgs& args, std::int64_t row, std::int64_t p) {
+LeftInPlace left_in_place(const GemmArgs& args, std::int64_t row, std::int64_t p) {
     if (args.transpose_a) return {args.a + p * args.lda + row, 1, args.lda};
     return {args.a + row * args.lda + p, args.lda, 1};
 }
 
 /// Packs op(b)'s columns [column, column + count) over [p, p + k).
 template <int kWidth>
-void pack_right(const GemmArgs& args, std::int64_t p, std::int64_t k, std::int64_t column, std::int64_t count, float* to) {
+void pack_right(const GemmArgs& args, std::int64_t p, std::int64_t k, std::int64_t column, std::int64_t count,
+                float* to) {
     if (args.transpose_b) {
         pack_rows<kWidth>({args.b + column * args.ldb + p, args.ldb}, k, count, to);
     } else {
@@ -52,22 +63,27 @@ void pack_right(const GemmArgs& args, std::int64_t p, std::int64_t k, std::int64
     }
 }
 
-/// What a task computes: the rows [row, row + rows) and columns [column, column + columns) of c over [p, p + k).
+/// What a task computes: the rows [row, row + rows) and columns [column, column + columns) of c over [p, p +
+/// k).
 struct Part {
     std::int64_t row, rows, column, columns, p, k;
 };
 
-/// `a`: of row `row` and step p; moves on by `a_panel` elements for every six rows. `b`: panels of 16 columns.
-void multiply_part(const Part& part, LeftOperand a, std::int64_t a_panel, const float* b, const TileOutput& out) {
+/// `a`: of row `row` and step p; moves on by `a_panel` elements for every six rows. `b`: panels of 16
+/// columns.
+template <class Left>
+void multiply_part(const Part& part, Left a, std::int64_t a_panel, const float* b, const TileOutput& out) {
     for (std::int64_t j = 0; j < part.columns; j += kTileColumns, b += part.k * kTileColumns) {
         const std::int64_t columns = part.columns - j;
-        LeftOperand left = a;
+        Left left = a;
         for (std::int64_t i = 0; i < part.rows; i += kTileRows, left.data += a_panel) {
             const int rows = static_cast<int>(std::min(kTileRows, part.rows - i));
             if (columns > simd::kWidth) {
-                tile_of<2>(rows, part.k, left, {b, kTileColumns}, out, part.row + i, part.column + j, columns);
+                tile_of<2>(rows, part.k, left, {b, kTileColumns}, out, part.row + i, part.column + j,
+                           columns);
             } else {
-                tile_of<1>(rows, part.k, left, {b, kTileColumns}, out, part.row + i, part.column + j, columns);
+                tile_of<1>(rows, part.k, left, {b, kTileColumns}, out, part.row + i, part.column + j,
+                           columns);
             }
         }
     }
@@ -81,19 +97,20 @@ void multiply_few_rows(const GemmArgs& args, int threads) {
         for (std::int64_t p = 0; p < args.k; p += block) {
             const Part part{0, args.m, begin, end - begin, p, std::min(block, args.k - p)};
             pack_right<16>(args, p, part.k, begin, end - begin, packed);
-            const TileOutput out{args, args.accumulate || p > 0, !args.accumulate && p + block >= args.k};
-            const LeftOperand left = left_in_place(args, 0, p);
+            const TileOutput out = output_of(args, p, part.k);
+            const LeftInPlace left = left_in_place(args, 0, p);
             multiply_part(part, left, kTileRows * left.row, packed, out);
         }
     });
 }
 
-/// The general case: blocks of b, and of a if it is transposed, are packed together by all threads, which then share
-/// out the block of c between them.
+/// The general case: blocks of b, and of a if it is transposed, are packed together by all threads, which
+/// then share out the block of c between them.
 void multiply_blocks(CpuStream& stream, const GemmArgs& args, int threads) {
     const std::int64_t block = block_of(args.k);
     const std::int64_t most_columns = std::min(round_up(args.n, kTileColumns), kBlockColumns);
-    const std::int64_t most_rows = args.transpose_a ? std::min(round_up(args.m, kTileRows), kBlockRows) : args.m;
+    const std::int64_t most_rows =
+        args.transpose_a ? std::min(round_up(args.m, kTileRows), kBlockRows) : args.m;
     const std::int64_t b_size = most_columns * block;
     const std::int64_t a_size = args.transpose_a ? most_rows * block : 0;
     const BlockRef scratch = stream.pool->allocate(static_cast<std::size_t>(a_size + b_size) * sizeof(float));
@@ -121,22 +138,28 @@ void multiply_blocks(CpuStream& stream, const GemmArgs& args, int threads) {
                 for (std::int64_t i = 0; i < b_packs + a_packs; ++i) {
                     if (i < b_packs) {
                         const std::int64_t j = i * kPackColumns;
-                        pack_right<16>(args, p, k, column + j, std::min(kPackColumns, columns - j), packed_b + j * k);
+                        pack_right<16>(args, p, k, column + j, std::min(kPackColumns, columns - j),
+                                       packed_b + j * k);
                     } else {
                         const std::int64_t j = (i - b_packs) * kPackRows;
-                        pack_columns<6>({args.a + p * args.lda + row + j, args.lda}, k, std::min(kPackRows, rows - j),
-                                        packed_a + j * k);
+                        pack_columns<6>({args.a + p * args.lda + row + j, args.lda}, k,
+                                        std::min(kPackRows, rows - j), packed_a + j * k);
                     }
                 }
-                const TileOutput out{args, args.accumulate || p > 0, !args.accumulate && p + block >= args.k};
+                const TileOutput out = output_of(args, p, k);
 #pragma omp for schedule(dynamic, 1)
                 for (std::int64_t i = 0; i < row_tasks * column_tasks; ++i) {
                     const std::int64_t r = i / column_tasks * task_rows, c = i % column_tasks * task_columns;
                     if (r >= rows) continue;
-                    const Part part{row + r, std::min(task_rows, rows - r), column + c, std::min(task_columns, columns - c), p, k};
-                    const LeftOperand left = args.transpose_a ? LeftOperand{packed_a + r * k, 1, kTileRows}
-                                                              : left_in_place(args, row + r, p);
-                    multiply_part(part, left, args.transpose_a ? kTileRows * k : kTileRows * args.lda, packed_b + c * k, out);
+                    const Part part{row + r,    std::min(task_rows, rows - r),
+                                    column + c, std::min(task_columns, columns - c),
+                                    p,          k};
+                    const float* b = packed_b + c * k;
+                    if (args.transpose_a) {
+                        multiply_part(part, LeftPacked{packed_a + r * k}, kTileRows * k, b, out);
+                    } else {
+                        multiply_part(part, left_in_place(args, row + r, p), kTileRows * args.lda, b, out);
+                    }
                 }
             }
         }

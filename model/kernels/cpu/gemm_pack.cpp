@@ -17,7 +17,8 @@ F8 load_halves(const float* low, const float* high) {
     return __builtin_shufflevector(a, b, 0, 1, 2, 3, 4, 5, 6, 7);
 }
 
-/// to[p * width + j] = from(j, p) for j, p < 8. Halves are brought together by the loads; the rest is 16 shuffles.
+/// to[p * width + j] = from(j, p) for j, p < 8. Halves are brought together by the loads; the rest is 16
+/// shuffles.
 inline void transpose_eight(Rows from, std::int64_t width, float* to) {
     const auto row = [&](std::int64_t j) { return from.data + j * from.stride; };
     for (std::int64_t p = 0; p < 8; p += 4) {

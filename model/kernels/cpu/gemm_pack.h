@@ -2,8 +2,9 @@
 
 #include <cstdint>
 
-/// Copies of operands in the order in which tiles read them: panels of `width` lines side by side, one panel after the
-/// other; within a panel, element (j, p) of line j and step p stands at p * width + j. Lines that do not exist are zero.
+/// Copies of operands in the order in which tiles read them: panels of `width` lines side by side, one panel
+/// after the other; within a panel, element (j, p) of line j and step p stands at p * width + j. Lines that
+/// do not exist are zero.
 namespace skein::kernels {
 
 /// A matrix in memory: element (i, j) is data[i * stride + j].

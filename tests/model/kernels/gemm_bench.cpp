@@ -6,8 +6,9 @@
 #include <chrono>
 #include <cstdio>
 #include <cstdlib>
-#include <cstring>
+#include <ctime>
 #include <string>
+#include <thread>
 #include <vector>
 
 #include "model/kernels/gemm.h"
@@ -18,21 +19,24 @@ using namespace skein;
 using kernels::GemmArgs;
 
 void blas(const GemmArgs& g) {
-    cblas_sgemm(CblasRowMajor, g.transpose_a ? CblasTrans : CblasNoTrans, g.transpose_b ? CblasTrans : CblasNoTrans,
-                static_cast<blasint>(g.m), static_cast<blasint>(g.n), static_cast<blasint>(g.k), 1.0f, g.a,
-                static_cast<blasint>(g.lda), g.b, static_cast<blasint>(g.ldb), g.accumulate ? 1.0f : 0.0f, g.c,
+    cblas_sgemm(CblasRowMajor, g.transpose_a ? CblasTrans : CblasNoTrans,
+                g.transpose_b ? CblasTrans : CblasNoTrans, static_cast<blasint>(g.m),
+                static_cast<blasint>(g.n), static_cast<blasint>(g.k), 1.0f, g.a, static_cast<blasint>(g.lda),
+                g.b, static_cast<blasint>(g.ldb), g.accumulate ? 1.0f : 0.0f, g.c,
                 static_cast<blasint>(g.ldc));
 }
 
-template <class F>
-double seconds(const F& f) {
-    const auto start = std::chrono::steady_clock::now();
-    f();
-    return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+/// One thread: the processor time of this thread, which leaves out what other processes take; else the
+/// clock's.
+double now(int threads) {
+    timespec time{};
+    clock_gettime(threads == 1 ? CLOCK_THREAD_CPUTIME_ID : CLOCK_MONOTONIC, &time);
+    return static_cast<double>(time.tv_sec) + 1e-9 * static_cast<double>(time.tv_nsec);
 }
 
 double median(std::vector<double> values) {
-    std::nth_element(values.begin(), values.begin() + static_cast<std::ptrdiff_t>(values.size() / 2), values.end());
+    std::nth_element(values.begin(), values.begin() + static_cast<std::ptrdiff_t>(values.size() / 2),
+                     values.end());
     return values[values.size() / 2];
 }
 
@@ -42,9 +46,10 @@ struct Case {
 };
 
 /// y = x · wᵀ, dx = dy · w, dw += dyᵀ · x for x: [tokens, in], y: [tokens, out].
-void add_linear(std::vector<Case>& cases, const std::string& model, std::int64_t tokens, std::int64_t in, std::int64_t out,
-                bool gradients = true) {
-    const std::string shape = model + " " + std::to_string(tokens) + "x" + std::to_string(in) + "->" + std::to_string(out);
+void add_linear(std::vector<Case>& cases, const std::string& model, std::int64_t tokens, std::int64_t in,
+                std::int64_t out, bool gradients = true) {
+    const std::string shape =
+        model + " " + std::to_string(tokens) + "x" + std::to_string(in) + "->" + std::to_string(out);
     GemmArgs forward;
     forward.transpose_b = true;
     forward.m = tokens, forward.n = out, forward.k = in;
@@ -70,34 +75,46 @@ void add_linear(std::vector<Case>& cases, const std::string& model, std::int64_t
 int main(int argc, char** argv) {
     const char* filter = argc > 1 ? argv[1] : "";
     const double budget = argc > 2 ? std::atof(argv[2]) : 0.5;
+    const int most = argc > 3 ? std::atoi(argv[3]) : 2;
     std::vector<Case> cases;
-    for (auto [in, out] : {std::pair{128, 384}, {128, 128}, {128, 512}, {512, 128}, {128, 65}}) add_linear(cases, "nano", 768, in, out);
-    for (auto [in, out] : {std::pair{384, 1152}, {384, 384}, {384, 1536}, {1536, 384}, {384, 65}}) add_linear(cases, "mini", 4096, in, out);
-    for (auto [in, out] : {std::pair{768, 2304}, {768, 768}, {768, 3072}, {3072, 768}}) add_linear(cases, "124m", 1024, in, out);
+    for (auto [in, out] : {std::pair{128, 384}, {128, 128}, {128, 512}, {512, 128}, {128, 65}})
+        add_linear(cases, "nano", 768, in, out);
+    for (auto [in, out] : {std::pair{384, 1152}, {384, 384}, {384, 1536}, {1536, 384}, {384, 65}})
+        add_linear(cases, "mini", 4096, in, out);
+    for (auto [in, out] : {std::pair{768, 2304}, {768, 768}, {768, 3072}, {3072, 768}})
+        add_linear(cases, "124m", 1024, in, out);
     for (auto tokens : {256, 512, 1024}) add_linear(cases, "124m", tokens, 768, 50304);
-    for (auto [in, out] : {std::pair{512, 1536}, {512, 512}, {512, 2048}, {2048, 512}, {512, 32000}}) add_linear(cases, "base", 1024, in, out);
+    for (auto [in, out] : {std::pair{512, 1536}, {512, 512}, {512, 2048}, {2048, 512}, {512, 32000}})
+        add_linear(cases, "base", 1024, in, out);
     for (auto tokens : {1, 2, 4, 8, 12, 16}) {
         add_linear(cases, "few", tokens, 384, 1536, false);
         add_linear(cases, "few", tokens, 768, 3072, false);
         add_linear(cases, "few", tokens, 768, 50304, false);
     }
 
-    std::printf("%-34s %27s %27s\n%-34s %8s %8s %9s %8s %8s %9s\n", "GFLOP/s, median", "1 thread", "2 threads", "", "skein",
-                "OpenBLAS", "ratio", "skein", "OpenBLAS", "ratio");
+    std::printf("%-34s %27s %27s\n%-34s %8s %8s %9s %8s %8s %9s\n", "GFLOP/s, median", "1 thread",
+                "2 threads", "", "skein", "OpenBLAS", "ratio", "skein", "OpenBLAS", "ratio");
     for (Case& one : cases) {
         if (one.name.find(filter) == std::string::npos) continue;
         GemmArgs& g = one.args;
-        const auto filled = [](std::int64_t count) {
-            std::vector<float> values(static_cast<std::size_t>(count));
-            for (std::size_t i = 0; i < values.size(); ++i) values[i] = static_cast<float>(i * 2654435761u % 1024) / 512.0f - 1.0f;
-            return values;
+        Pool pool;
+        const auto filled = [&](std::int64_t count) {
+            BlockRef block = pool.allocate(static_cast<std::size_t>(count) * sizeof(float));
+            float* values = reinterpret_cast<float*>(block.get()->data);
+            for (std::int64_t i = 0; i < count; ++i) {
+                values[i] =
+                    static_cast<float>(static_cast<std::uint64_t>(i) * 2654435761u % 1024) / 512.0f - 1.0f;
+            }
+            return block;
         };
-        const std::vector<float> a = filled(g.m * g.k), b = filled(g.k * g.n);
-        std::vector<float> c(static_cast<std::size_t>(g.m * g.n));
-        g.a = a.data(), g.b = b.data(), g.c = c.data();
-        const double flops = 2e-9 * static_cast<double>(g.m) * static_cast<double>(g.n) * static_cast<double>(g.k);
-        double speed[2][2];
-        for (int threads : {1, 2}) {
+        const BlockRef blocks[3] = {filled(g.m * g.k), filled(g.k * g.n), filled(g.m * g.n)};
+        g.a = reinterpret_cast<const float*>(blocks[0].get()->data);
+        g.b = reinterpret_cast<const float*>(blocks[1].get()->data);
+        g.c = reinterpret_cast<float*>(blocks[2].get()->data);
+        const double flops =
+            2e-9 * static_cast<double>(g.m) * static_cast<double>(g.n) * static_cast<double>(g.k);
+        double speed[2][2] = {};
+        for (int threads = 1; threads <= most; ++threads) {
             Stream stream(threads);
             openblas_set_num_threads(threads);
             const auto ours = [&] { stream.run([&](auto& s) { kernels::gemm(s, g); }); };
@@ -107,9 +124,16 @@ int main(int argc, char** argv) {
             std::vector<double> times[2];
             double spent = 0;
             while (spent < budget || times[0].size() < 5) {
-                times[0].push_back(seconds([&] { for (int i = 0; i < repeat; ++i) ours(); }));
-                times[1].push_back(seconds([&] { for (int i = 0; i < repeat; ++i) theirs(); }));
-                spent += times[0].back() + times[1].back();
+                for (int who : {0, 1}) {
+                    // Either's idle threads spin for some time after a call and would be in the other's way.
+                    if (threads > 1) std::this_thread::sleep_for(std::chrono::milliseconds(10));
+                    const auto call = [&] { who == 0 ? ours() : theirs(); };
+                    call();
+                    const double start = now(threads);
+                    for (int i = 0; i < repeat; ++i) call();
+                    times[who].push_back(now(threads) - start);
+                    spent += times[who].back();
+                }
             }
             for (int who : {0, 1}) speed[threads - 1][who] = flops * repeat / median(times[who]);
         }

@@ -1,0 +1,15 @@
+#pragma once
+
+#include <vector>
+
+#include "launch/command.h"
+
+namespace skein {
+
+Command prepare_command();
+Command inspect_command();
+
+/// All subcommands, in the order of skein --help.
+std::vector<Command> all_commands();
+
+}  // namespace skein

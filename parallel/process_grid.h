@@ -1,0 +1,30 @@
+#pragma once
+
+#include <memory>
+
+#include "model/tensor/communicator.h"
+#include "parallel/mpi_session.h"
+
+namespace skein {
+
+/// The world as data × tensor ranks: rank = data index · tensor size + tensor index, so that the ranks of one
+/// tensor group are adjacent, on one node where that is possible. Owns the communicators. Must be dropped
+/// before its session.
+class ProcessGrid {
+  public:
+    /// Collective. Throws ConfigError, on every rank alike, when `tensor` does not divide the number of
+    /// ranks.
+    ProcessGrid(const MpiSession& session, int tensor);
+
+    /// All ranks.
+    Communicator& world() { return *world_; }
+    /// The ranks that hold the same slices of the parameters.
+    Communicator& data() { return *data_; }
+    /// The ranks that hold one copy of the parameters together.
+    Communicator& tensor() { return *tensor_; }
+
+  private:
+    std::unique_ptr<Communicator> world_, data_, tensor_;
+};
+
+}  // namespace skein

@@ -1,0 +1,18 @@
+#pragma once
+
+namespace skein {
+
+/// Turns SIGUSR1, SIGTERM and SIGINT into a flag, from construction to destruction; a second SIGINT ends the process at
+/// once. One at a time.
+class StopSignal {
+  public:
+    StopSignal();
+    ~StopSignal();
+    StopSignal(const StopSignal&) = delete;
+    StopSignal& operator=(const StopSignal&) = delete;
+
+    /// Whether one has come.
+    bool requested() const;
+};
+
+}  // namespace skein
