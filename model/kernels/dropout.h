@@ -1,5 +1,6 @@
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 
 #include "model/base/philox.h"
@@ -19,9 +20,9 @@ struct Dropout {
     explicit operator bool() const { return threshold != 0; }
 };
 
-/// The mask of a site that drops with `probability` in [0, 1), rounded to a multiple of 2^-16.
+/// The mask of a site that drops with `probability` in [0, 1), rounded to a multiple of 2^-16 that is less than 1.
 constexpr Dropout make_dropout(double probability, PhiloxKey key) {
-    const auto threshold = static_cast<std::uint32_t>(probability * 65536.0 + 0.5);
+    const std::uint32_t threshold = std::min(static_cast<std::uint32_t>(probability * 65536.0 + 0.5), 65535u);
     return {key, threshold, static_cast<float>(65536.0 / (65536.0 - threshold))};
 }
 

@@ -10,12 +10,16 @@ void at_least_one(const char* option, std::int64_t value) {
 }
 
 void probability(const char* option, double value) {
-    if (!(value < 1.0)) throw ConfigError(text(option, ": found ", value, ", wanted a probability in [0, 1)"));
+    if (!(value >= 0.0 && value < 1.0)) throw ConfigError(text(option, ": found ", value, ", wanted a probability in [0, 1)"));
 }
 
 }  // namespace
 
 void validate(const ModelConfig& config) {
+    if (config.key_value_heads < 0)
+        throw ConfigError(text("--model.kv-heads: found ", config.key_value_heads, ", wanted 0 (as many as heads) or more"));
+    if (config.feed_forward < 0)
+        throw ConfigError(text("--model.ff: found ", config.feed_forward, ", wanted 0 (four times the width) or more"));
     at_least_one("--model.layers", config.layers);
     at_least_one("--model.heads", config.heads);
     at_least_one("--model.width", config.width);

@@ -45,7 +45,7 @@ kernels::AttentionArgs base_args(const AttentionOptions& options) {
     return args;
 }
 
-// `query` and `key_value` are the same Var for self-attention.
+// For self-attention `query` holds the keys and values as well, and `key_value` is none.
 Var attend(const Var& query, const Var& key_value, const Packing& packing, const AttentionOptions& options) {
     Tape& tape = query.tape();
     const std::int64_t width = options.heads * options.head_width;
@@ -54,9 +54,11 @@ Var attend(const Var& query, const Var& key_value, const Packing& packing, const
         tape.records() ? Tensor::empty(tape.stream(), DType::f32, {options.batch, options.heads, options.query_length})
                        : Tensor{};
     kernels::AttentionArgs args = base_args(options);
+    const bool packed = !key_value;
+    const Tensor keys_and_values = packed ? query.value() : key_value.value();
     args.query = query.value().data<float>();
-    args.key = key_value.value().data<float>() + packing.key_offset;
-    args.value = key_value.value().data<float>() + packing.value_offset;
+    args.key = keys_and_values.data<float>() + packing.key_offset;
+    args.value = keys_and_values.data<float>() + packing.value_offset;
     args.query_stride = packing.query_stride;
     args.key_stride = packing.key_stride;
     args.value_stride = packing.value_stride;
@@ -69,15 +71,13 @@ Var attend(const Var& query, const Var& key_value, const Packing& packing, const
     struct Kept {
         Tensor query, key_value, y, log_sum_exp, key_lengths, query_lengths, bias, rotary_cos, rotary_sin;
     };
-    Kept kept{query.value(),         key_value.value(),
+    Kept kept{query.value(),         keys_and_values,
               y,                     log_sum_exp,
               options.key_lengths,   options.query_lengths,
               options.bias ? options.bias.value() : Tensor{}, options.rotary_cos,
               options.rotary_sin};
-    const bool packed = query.value().raw() == key_value.value().raw();
-    const Var second = packed ? Var{} : key_value;
     return tape.record(
-        y, {query, second, options.bias},
+        y, {query, key_value, options.bias},
         [query_node = NodeRef(query), key_value_node = NodeRef(key_value), bias_node = NodeRef(options.bias), packing,
          args, packed, kept = std::move(kept)](Tape& t, const Tensor& dy) {
             const Tensor dquery = Tensor::empty(t.stream(), DType::f32, kept.query.shape());
@@ -110,7 +110,7 @@ Var self_attention(const Var& qkv, const AttentionOptions& options) {
     const std::int64_t kv_width = options.key_value_heads * options.head_width;
     const std::int64_t stride = width + 2 * kv_width;
     check_shape("self_attention", "qkv", qkv.shape(), {options.batch * options.query_length, stride});
-    return attend(qkv, qkv, {stride, stride, stride, width, width + kv_width}, options);
+    return attend(qkv, {}, {stride, stride, stride, width, width + kv_width}, options);
 }
 
 Var cross_attention(const Var& query, const Var& key_value, const AttentionOptions& options) {

@@ -1,0 +1,178 @@
+#include "model/kernels/layer_norm.h"
+
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <cmath>
+
+#include "tests/support/random_values.h"
+
+namespace skein::kernels {
+namespace {
+
+using test::at;
+using test::random_floats;
+
+constexpr PhiloxKey kKey{5, 8};
+using Floats = std::vector<float>;
+
+struct Problem {
+    std::int64_t rows, width;
+    bool bias, residual, accumulate;
+    double dropout;
+    float mean;  // of the input
+    Dropout mask() const { return make_dropout(dropout, kKey); }
+};
+
+constexpr RowPlace kPlace{4, 3, 2};
+
+struct Outcome {
+    Floats sum, y, mean, rstd, dsum, dgamma, dbeta;
+    friend bool operator==(const Outcome&, const Outcome&) = default;
+};
+
+struct Values {
+    Floats x, delta, gamma, beta, dy, old_sum, old_gamma, old_beta;
+    explicit Values(const Problem& p)
+        : x(random_floats(p.rows * p.width, 1, 1.0f, p.mean)),
+          delta(random_floats(p.rows * p.width, 2)),
+          gamma(random_floats(p.width, 3, 0.5f, 1.0f)),
+          beta(random_floats(p.width, 4)),
+          dy(random_floats(p.rows * p.width, 5)),
+          old_sum(random_floats(p.rows * p.width, 6)),
+          old_gamma(random_floats(p.width, 7)),
+          old_beta(random_floats(p.width, 8)) {}
+};
+
+Outcome run(const Problem& p, const Values& v, int threads) {
+    CpuStream stream{threads, nullptr};
+    Outcome out{v.x,
+                Floats(v.x.size()),
+                Floats(static_cast<std::size_t>(p.rows)),
+                Floats(static_cast<std::size_t>(p.rows)),
+                v.old_sum,
+                v.old_gamma,
+                v.old_beta};
+    LayerNormArgs args{.rows = p.rows, .width = p.width};
+    args.x = v.x.data();
+    if (p.residual) {
+        args.delta = v.delta.data();
+        args.dropout = p.mask();
+        args.place = kPlace;
+        args.sum = out.sum.data();
+    }
+    args.gamma = v.gamma.data();
+    if (p.bias) args.beta = v.beta.data();
+    args.y = out.y.data();
+    args.mean = out.mean.data();
+    args.rstd = out.rstd.data();
+    layer_norm(stream, args);
+
+    LayerNormBackwardArgs back{.rows = p.rows, .width = p.width};
+    back.sum = out.sum.data();
+    back.gamma = v.gamma.data();
+    back.mean = out.mean.data();
+    back.rstd = out.rstd.data();
+    back.dy = v.dy.data();
+    back.dsum = out.dsum.data();
+    back.dgamma = out.dgamma.data();
+    if (p.bias) back.dbeta = out.dbeta.data();
+    back.accumulate_sum = back.accumulate_gamma = back.accumulate_beta = p.accumulate;
+    Floats workspace(static_cast<std::size_t>(layer_norm_workspace(p.rows, p.width)));
+    back.workspace = workspace.data();
+    layer_norm_backward(stream, back);
+    return out;
+}
+
+/// A centred value carries fp32's rounding of the input, some 1e-7 of its size; rstd multiplies that error,
+/// in dsum twice.
+void check(const Problem& p) {
+    const Values v(p);
+    const Outcome found = run(p, v, 1);
+    EXPECT_EQ(run(p, v, 2), found);
+    EXPECT_EQ(run(p, v, 3), found);
+    const double tolerance = 3e-6 * (1.0 + std::abs(static_cast<double>(p.mean)));
+    double largest_rstd = 1.0;
+    const double start = p.accumulate ? 1.0 : 0.0;
+    std::vector<double> dgamma(v.gamma.size()), dbeta(v.gamma.size());
+    const auto width = static_cast<double>(p.width);
+    for (std::int64_t r = 0; r < p.rows; ++r) {
+        std::vector<double> sum(v.gamma.size()), g(v.gamma.size());
+        double mean = 0.0, variance = 0.0, g_mean = 0.0, gn_mean = 0.0;
+        for (std::int64_t c = 0; c < p.width; ++c) {
+            at(sum, c) = static_cast<double>(at(v.x, r * p.width + c));
+            const bool kept =
+                keeps(p.mask(), static_cast<std::uint32_t>(kPlace.first_sample + r / kPlace.positions),
+                      static_cast<std::uint32_t>(kPlace.first_position + r % kPlace.positions),
+                      static_cast<std::uint32_t>(c));
+            if (p.residual && kept)
+                at(sum, c) += static_cast<double>(at(v.delta, r * p.width + c)) * 65536.0 /
+                              (65536.0 - p.mask().threshold);
+            mean += at(sum, c) / width;
+        }
+        for (const double value : sum) variance += (value - mean) * (value - mean) / width;
+        const double rstd = 1.0 / std::sqrt(variance + 1e-5);
+        for (std::int64_t c = 0; c < p.width; ++c) {
+            const double n = (at(sum, c) - mean) * rstd, dy = static_cast<double>(at(v.dy, r * p.width + c));
+            const double wanted =
+                n * static_cast<double>(at(v.gamma, c)) + (p.bias ? static_cast<double>(at(v.beta, c)) : 0.0);
+            ASSERT_NEAR(static_cast<double>(at(found.y, r * p.width + c)), wanted,
+                        tolerance * (1.0 + std::abs(wanted)) * (1.0 + rstd));
+            at(g, c) = dy * static_cast<double>(at(v.gamma, c));
+            g_mean += at(g, c) / width;
+            gn_mean += at(g, c) * n / width;
+            at(dgamma, c) += dy * n;
+            at(dbeta, c) += dy;
+        }
+        for (std::int64_t c = 0; c < p.width; ++c) {
+            const double n = (at(sum, c) - mean) * rstd;
+            const double wanted = rstd * (at(g, c) - g_mean - n * gn_mean) +
+                                  start * static_cast<double>(at(v.old_sum, r * p.width + c));
+            ASSERT_NEAR(static_cast<double>(at(found.dsum, r * p.width + c)), wanted,
+                        tolerance * (1.0 + std::abs(wanted)) * (1.0 + rstd) * (1.0 + rstd));
+        }
+        largest_rstd = std::max(largest_rstd, rstd);
+    }
+    for (std::int64_t c = 0; c < p.width; ++c) {
+        const double scale = tolerance * (std::sqrt(static_cast<double>(p.rows)) + largest_rstd);
+        ASSERT_NEAR(static_cast<double>(at(found.dgamma, c)),
+                    at(dgamma, c) + start * static_cast<double>(at(v.old_gamma, c)), scale);
+        const double old_beta = static_cast<double>(at(v.old_beta, c));
+        ASSERT_NEAR(static_cast<double>(at(found.dbeta, c)),
+                    p.bias ? at(dbeta, c) + start * old_beta : old_beta, scale);
+    }
+}
+
+TEST(LayerNorm, MatchesFp64AtOddWidthsWithAndWithoutBiasResidualAndDropout) {
+    for (const std::int64_t width : {2, 5, 8, 67})
+        for (const bool bias : {false, true})
+            for (const bool accumulate : {false, true}) {
+                check({70, width, bias, false, accumulate, 0.0, 0.0f});
+                check({70, width, bias, true, accumulate, 0.0, 0.0f});
+                check({70, width, bias, true, accumulate, 0.25, 0.0f});
+            }
+}
+
+TEST(LayerNorm, TakesTheVarianceAboutTheMean) {
+    // the naive E[x²] - E[x]² would lose five of its seven digits here
+    check({9, 50, true, false, false, 0.0, 300.0f});
+}
+
+TEST(LayerNorm, OfAConstantRowIsTheShiftAndFinite) {
+    CpuStream stream{1, nullptr};
+    const Floats x(6, 3.5f), gamma(6, 2.0f), beta{1, 2, 3, 4, 5, 6};
+    Floats y(6), mean(1), rstd(1);
+    LayerNormArgs args{.rows = 1, .width = 6};
+    args.x = x.data();
+    args.gamma = gamma.data();
+    args.beta = beta.data();
+    args.y = y.data();
+    args.mean = mean.data();
+    args.rstd = rstd.data();
+    layer_norm(stream, args);
+    EXPECT_EQ(y, beta);
+    EXPECT_NEAR(rstd[0], 1.0 / std::sqrt(1e-5), 1e-3);
+}
+
+}  // namespace
+}  // namespace skein::kernels

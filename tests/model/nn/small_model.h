@@ -1,0 +1,114 @@
+#pragma once
+
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "model/nn/transformer.h"
+#include "tests/support/random_values.h"
+
+namespace skein::test {
+
+/// Two layers of width 12: an odd head width, and rows that are no multiple of eight.
+inline ModelConfig small_config() {
+    ModelConfig config;
+    config.layers = 2;
+    config.heads = 2;
+    config.width = 12;
+    config.feed_forward = 20;
+    config.context = 9;
+    config.vocabulary = 17;
+    return config;
+}
+
+/// What one pass reads, on the host.
+struct Tokens {
+    std::int64_t samples = 2, length = 7;
+    std::vector<std::int32_t> ids, targets;
+
+    Tokens(std::int64_t sample_count, std::int64_t sample_length, std::int64_t vocabulary,
+           std::uint32_t seed = 1)
+        : samples(sample_count),
+          length(sample_length),
+          ids(random_ids(samples * length, static_cast<std::int32_t>(vocabulary), seed)),
+          targets(random_ids(samples * length, static_cast<std::int32_t>(vocabulary), seed + 1)) {}
+
+    /// Samples [first, last).
+    Tokens slice(std::int64_t first, std::int64_t last) const {
+        Tokens out = *this;
+        out.samples = last - first;
+        out.ids.assign(ids.begin() + first * length, ids.begin() + last * length);
+        out.targets.assign(targets.begin() + first * length, targets.begin() + last * length);
+        return out;
+    }
+    TokenPass on(Stream& stream) const {
+        return {Tensor::from<std::int32_t>(stream, {samples, length}, ids),
+                Tensor::from<std::int32_t>(stream, {samples, length}, targets)};
+    }
+};
+
+/// A model with gradients whose parameters are random and large enough for every one to matter: N(0, 0.3),
+/// norms about 1.
+struct SmallModel {
+    Stream stream;
+    Transformer model;
+
+    explicit SmallModel(const ModelConfig& config, int threads = 1)
+        : stream(threads), model(stream, config, 42) {
+        for (std::size_t i = 0; i < model.parameters().size(); ++i) {
+            Parameter& parameter = model.parameters()[i];
+            const bool gamma = parameter.name.find("norm.weight") != std::string::npos;
+            const auto values =
+                random_floats(parameter.leaf.value.elements(), 1000 + static_cast<std::uint32_t>(i), 0.3f,
+                              gamma ? 1.0f : 0.0f);
+            std::ranges::copy(values, parameter.leaf.value.span<float>().begin());
+            parameter.leaf.gradient = Tensor::empty(stream, DType::f32, parameter.leaf.value.shape());
+            std::ranges::fill(parameter.leaf.gradient.span<float>(), 1e30f);  // stale: must be written over
+        }
+    }
+
+    struct Sums {
+        std::vector<double> loss, nll;
+        std::vector<std::int64_t> correct;
+        friend bool operator==(const Sums&, const Sums&) = default;
+    };
+
+    Sums run(Tape& tape, const Tokens& tokens, const PassContext& pass = {},
+             const LossOptions& options = {}) {
+        const LossSums sums = model.loss(tape, tokens.on(stream), pass, options);
+        if (tape.records()) tape.backward(sums.root);
+        const auto host = [](auto span) { return std::vector(span.begin(), span.end()); };
+        return {host(sums.loss.span<double>()), host(sums.nll.span<double>()),
+                host(sums.correct.span<std::int64_t>())};
+    }
+    Sums forward(const Tokens& tokens, const PassContext& pass = {}, const LossOptions& options = {}) {
+        Tape tape(stream, Tape::Mode::kInference);
+        return run(tape, tokens, pass, options);
+    }
+    /// Adds to the gradients of the passes before.
+    Sums forward_backward(const Tokens& tokens, const PassContext& pass = {},
+                          const LossOptions& options = {}) {
+        Tape tape(stream);
+        return run(tape, tokens, pass, options);
+    }
+    void clear_gradients() {
+        for (std::size_t i = 0; i < model.parameters().size(); ++i)
+            model.parameters()[i].leaf.accumulate = false;
+    }
+    /// All parameters' gradients, by name.
+    std::vector<std::pair<std::string, std::vector<float>>> gradients() const {
+        std::vector<std::pair<std::string, std::vector<float>>> all;
+        for (std::size_t i = 0; i < model.parameters().size(); ++i) {
+            const Parameter& parameter = model.parameters()[i];
+            EXPECT_TRUE(parameter.leaf.accumulate) << parameter.name << " has no gradient";
+            const auto gradient = parameter.leaf.gradient.span<float>();
+            all.emplace_back(parameter.name, std::vector<float>(gradient.begin(), gradient.end()));
+        }
+        return all;
+    }
+};
+
+}  // namespace skein::test
