@@ -1,0 +1,101 @@
+#include "checkpoint/box.h"
+
+#include <algorithm>
+#include <array>
+#include <cstring>
+
+namespace skein {
+namespace {
+
+using Extents = std::array<std::int64_t, Shape::kMaxRank>;
+
+Shape shape_of(const Extents& extents, int rank) {
+    return Shape(std::span<const std::int64_t>(extents.data(), static_cast<std::size_t>(rank)));
+}
+
+}  // namespace
+
+Box Box::whole(const Shape& shape) {
+    return {shape_of({}, shape.rank()), shape};
+}
+
+Box Box::of(const Layout& layout, const Shape& global) {
+    Extents start{};
+    const Shape local = layout.local(global);  // checks the axis
+    if (layout.is_split()) start[static_cast<std::size_t>(layout.axis)] = layout.begin(global);
+    return {shape_of(start, global.rank()), local};
+}
+
+std::int64_t Box::row_elements() const {
+    std::int64_t out = 1;
+    for (int axis = 1; axis < count.rank(); ++axis) out *= count[axis];
+    return out;
+}
+
+Box Box::rows(std::int64_t begin, std::int64_t end) const {
+    if (count.rank() == 0) return *this;
+    Extents from{}, many{};
+    for (int axis = 0; axis < count.rank(); ++axis) {
+        from[static_cast<std::size_t>(axis)] = start[axis];
+        many[static_cast<std::size_t>(axis)] = count[axis];
+    }
+    from[0] += begin;
+    many[0] = end - begin;
+    return {shape_of(from, count.rank()), shape_of(many, count.rank())};
+}
+
+std::optional<Box> intersection(const Box& a, const Box& b) {
+    Extents start{}, count{};
+    for (int axis = 0; axis < a.count.rank(); ++axis) {
+        const auto i = static_cast<std::size_t>(axis);
+        start[i] = std::max(a.start[axis], b.start[axis]);
+        count[i] = std::min(a.start[axis] + a.count[axis], b.start[axis] + b.count[axis]) - start[i];
+        if (count[i] <= 0) return std::nullopt;
+    }
+    return Box{shape_of(start, a.count.rank()), shape_of(count, a.count.rank())};
+}
+
+bool contains(const Box& outer, const Box& inner) {
+    if (outer.count.rank() != inner.count.rank()) return false;
+    for (int axis = 0; axis < outer.count.rank(); ++axis)
+        if (inner.start[axis] < outer.start[axis] ||
+            inner.start[axis] - outer.start[axis] > outer.count[axis] - inner.count[axis])
+            return false;
+    return true;
+}
+
+void copy_box(const Box& part, std::size_t element, const Box& source_box, const std::byte* source,
+              const Box& target_box, std::byte* target) {
+    const int rank = part.count.rank();
+    // The innermost axes that are whole in both boxes make one contiguous run together with the axis outside
+    // them.
+    int inner = rank;
+    std::int64_t run = 1;
+    while (inner > 0) {
+        --inner;
+        run *= part.count[inner];
+        if (part.count[inner] != source_box.count[inner] || part.count[inner] != target_box.count[inner])
+            break;
+    }
+    std::int64_t runs = 1;
+    for (int axis = 0; axis < inner; ++axis) runs *= part.count[axis];
+
+    const auto place = [&](const Box& box, const Extents& index) {
+        std::int64_t flat = 0;
+        for (int axis = 0; axis < rank; ++axis)
+            flat = flat * box.count[axis] + part.start[axis] - box.start[axis] +
+                   index[static_cast<std::size_t>(axis)];
+        return static_cast<std::size_t>(flat) * element;
+    };
+    Extents index{};
+    for (std::int64_t i = 0; i < runs; ++i) {
+        std::memcpy(target + place(target_box, index), source + place(source_box, index),
+                    static_cast<std::size_t>(run) * element);
+        for (int axis = inner - 1; axis >= 0; --axis) {
+            if (++index[static_cast<std::size_t>(axis)] < part.count[axis]) break;
+            index[static_cast<std::size_t>(axis)] = 0;
+        }
+    }
+}
+
+}  // namespace skein

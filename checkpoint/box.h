@@ -1,0 +1,40 @@
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <optional>
+
+#include "model/tensor/layout.h"
+#include "model/tensor/shape.h"
+
+namespace skein {
+
+/// A box of a tensor: the elements [start, start + count) along each axis. Of rank 0: the one element of a
+/// scalar.
+struct Box {
+    Shape start, count;
+
+    static Box whole(const Shape& shape);
+    /// What a rank with this layout holds of a tensor of shape `global`.
+    static Box of(const Layout& layout, const Shape& global);
+    std::int64_t elements() const { return count.elements(); }
+    /// Elements of one index along axis 0; 1 for a scalar.
+    std::int64_t row_elements() const;
+    /// Rows [begin, end) of it, counted from its own start.
+    Box rows(std::int64_t begin, std::int64_t end) const;
+
+    friend bool operator==(const Box&, const Box&) = default;
+};
+
+/// What two boxes of one tensor share; nothing when that has no elements.
+std::optional<Box> intersection(const Box& a, const Box& b);
+
+/// True when `inner` lies within `outer`.
+bool contains(const Box& outer, const Box& inner);
+
+/// Copies the elements of `part`, which lies within both, from memory that holds `source_box` to memory that
+/// holds `target_box`, both row-major and contiguous, `element` bytes each.
+void copy_box(const Box& part, std::size_t element, const Box& source_box, const std::byte* source,
+              const Box& target_box, std::byte* target);
+
+}  // namespace skein

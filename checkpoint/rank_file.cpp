@@ -1,0 +1,138 @@
+#include "checkpoint/rank_file.h"
+
+#include <algorithm>
+#include <cstdio>
+
+#include "model/base/error.h"
+#include "model/base/hash.h"
+
+namespace skein {
+namespace {
+
+constexpr std::int64_t kReadBytes = std::int64_t{8} << 20;  // at most, but for a row that is longer
+
+Hdf5Type stored_type(DType dtype) {
+    switch (dtype) {
+        case DType::f32:
+            return Hdf5Type::kF32;
+        case DType::f64:
+            return Hdf5Type::kF64;
+        case DType::bf16:
+        case DType::f16:
+            return Hdf5Type::kU16;
+        case DType::i32:
+            return Hdf5Type::kI32;
+        case DType::i64:
+            return Hdf5Type::kI64;
+    }
+    throw CheckpointError("checkpoint: a dtype that files have no type for");
+}
+
+std::vector<std::uint64_t> extents(const Shape& shape) {
+    return {shape.extents().begin(), shape.extents().end()};
+}
+/// HDF5 files of ours have no datasets of rank 0.
+std::vector<std::uint64_t> dataset_extents(const Shape& shape) {
+    return shape.rank() == 0 ? std::vector<std::uint64_t>{1} : extents(shape);
+}
+
+}  // namespace
+
+std::string rank_file_name(int rank) {
+    char name[32];
+    std::snprintf(name, sizeof name, "rank-%05d.h5", rank);
+    return name;
+}
+
+std::vector<std::string> write_rank_file(FileSystem& system, const std::string& folder, int rank,
+                                         std::span<const StateTensor> tensors,
+                                         std::span<const SharePiece> pieces) {
+    std::vector<std::string> hashes;
+    Hdf5File file = Hdf5File::create(folder + "/" + rank_file_name(rank), system);
+    file.set_attribute("format", "skein-checkpoint-rank");
+    file.set_attribute("version", std::int64_t{1});
+    for (const SharePiece& piece : pieces) {
+        if (piece.rank != rank) continue;
+        const StateTensor& tensor = tensors[piece.tensor];
+        const Box held = Box::of(tensor.layout, tensor.global_shape);
+        std::int64_t first = 0;  // whole rows of what is held are contiguous in it
+        if (held.count.rank() > 0) first = (piece.box.start[0] - held.start[0]) * held.row_elements();
+        const std::size_t element = size_of(tensor.dtype);
+        const std::span<const std::byte> bytes =
+            tensor.bytes.subspan(static_cast<std::size_t>(first) * element,
+                                 static_cast<std::size_t>(piece.box.elements()) * element);
+        const std::string dataset = "/" + tensor.name;
+        file.create_dataset(dataset, stored_type(tensor.dtype), dataset_extents(piece.box.count));
+        file.write_bytes(dataset, 0, bytes);
+        hashes.push_back(hash_hex(bytes));
+    }
+    file.close();
+    return hashes;
+}
+
+void write_model_file(FileSystem& system, const std::string& folder, std::span<const TensorRecord> tensors) {
+    Hdf5File file = Hdf5File::create(folder + "/" + std::string(kModelFileName), system);
+    file.set_attribute("format", "skein-model");
+    file.set_attribute("version", std::int64_t{1});
+    for (const TensorRecord& tensor : tensors) {
+        if (!tensor.name.starts_with(kParametersPrefix)) continue;
+        std::vector<Hdf5VirtualPiece> sources;
+        for (const TensorPiece& piece : tensor.pieces)
+            sources.push_back(
+                {piece.file, piece.dataset, dataset_extents(piece.shape),
+                 piece.offset.rank() == 0 ? std::vector<std::uint64_t>{0} : extents(piece.offset),
+                 dataset_extents(piece.shape)});
+        file.create_virtual(text("/", tensor.name.substr(kParametersPrefix.size())), stored_type(tensor.dtype),
+                            dataset_extents(tensor.shape), sources);
+    }
+    file.close();
+}
+
+void PieceReader::read(const TensorRecord& tensor, const Box& box, std::span<std::byte> out) {
+    for (const TensorPiece& piece : tensor.pieces)
+        if (const auto part = intersection(box, Box{piece.offset, piece.shape}))
+            read_piece(tensor, piece, *part, box, out);
+}
+
+/// `part` is what `piece` and `box` share. Reads whole rows of the piece, some at a time.
+void PieceReader::read_piece(const TensorRecord& tensor, const TensorPiece& piece, const Box& part,
+                             const Box& box, std::span<std::byte> out) {
+    const Box stored{piece.offset, piece.shape};
+    const std::size_t element = size_of(tensor.dtype);
+    const bool scalar = stored.count.rank() == 0;
+    const std::int64_t row = stored.row_elements();
+    const std::int64_t first = scalar ? 0 : part.start[0] - stored.start[0];
+    const std::int64_t rows = scalar ? 1 : part.count[0];
+    const std::int64_t step =
+        std::max<std::int64_t>(1, kReadBytes / (row * static_cast<std::int64_t>(element)));
+    StreamingHash hash;
+    try {
+        auto found = files_.find(piece.file);
+        if (found == files_.end())
+            found = files_.emplace(piece.file, Hdf5File::open_readonly(folder_ + "/" + piece.file)).first;
+        const Hdf5File& file = found->second;
+        if (file.type(piece.dataset) != stored_type(tensor.dtype) ||
+            file.shape(piece.dataset) != dataset_extents(piece.shape))
+            throw DataError(text("dataset ", piece.dataset, ": found ", name_of(file.type(piece.dataset)),
+                                 " of ", file.elements(piece.dataset), " elements, wanted ",
+                                 name_of(tensor.dtype), " ", piece.shape));
+        for (std::int64_t at = 0; at < rows; at += step) {
+            const std::int64_t count = std::min(step, rows - at);
+            buffer_.resize(static_cast<std::size_t>(count * row) * element);
+            file.read_bytes(piece.dataset, static_cast<std::uint64_t>((first + at) * row), buffer_);
+            const Box read = stored.rows(first + at, first + at + count);
+            if (const auto shared = intersection(read, part))
+                copy_box(*shared, element, read, buffer_.data(), box, out.data());
+            hash.update(buffer_);
+        }
+    } catch (const Error& error) {
+        throw CheckpointError(
+            text("read ", tensor.name, " from ", folder_, "/", piece.file, ": ", error.what()));
+    }
+    const bool read_whole = scalar || rows == stored.count[0];
+    if (read_whole && hash.hex() != piece.hash)
+        throw CheckpointError(text("read ", tensor.name, " from ", folder_, "/", piece.file,
+                                   ": found bytes with hash ", hash.hex(), ", wanted ", piece.hash));
+}
+
+}  // namespace skein

@@ -1,0 +1,49 @@
+#pragma once
+
+#include <map>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "checkpoint/box.h"
+#include "checkpoint/manifest.h"
+#include "checkpoint/share.h"
+#include "checkpoint/state_tensor.h"
+#include "data/hdf5_file.h"
+#include "model/base/files.h"
+
+namespace skein {
+
+/// "rank-00003.h5"
+std::string rank_file_name(int rank);
+
+/// Writes FOLDER/rank-NNNNN.h5 with those of `pieces` that are this rank's, each a dataset "/NAME" of its
+/// tensor's name, and fsyncs it. bf16 and f16 are stored as uint16. Gives the XXH3 of each piece's bytes in
+/// memory, in their order. Throws IoError.
+std::vector<std::string> write_rank_file(FileSystem& system, const std::string& folder, int rank,
+                                         std::span<const StateTensor> tensors,
+                                         std::span<const SharePiece> pieces);
+
+/// Writes FOLDER/model.h5: each parameter whole, under its name without "parameters/", as a virtual dataset
+/// over the rank files, fill value NaN; and fsyncs it. Throws IoError.
+void write_model_file(FileSystem& system, const std::string& folder, std::span<const TensorRecord> tensors);
+
+/// Reads boxes of tensors out of a checkpoint's rank files, whose bytes were verified before.
+class PieceReader {
+  public:
+    explicit PieceReader(std::string folder) : folder_(std::move(folder)) {}
+
+    /// Fills `out` with the box, row-major. A piece that is read whole must have the hash that it had in
+    /// memory when it was written. Throws CheckpointError that names the file and the tensor.
+    void read(const TensorRecord& tensor, const Box& box, std::span<std::byte> out);
+
+  private:
+    void read_piece(const TensorRecord& tensor, const TensorPiece& piece, const Box& part, const Box& box,
+                    std::span<std::byte> out);
+
+    std::string folder_;
+    std::map<std::string, Hdf5File> files_;
+    std::vector<std::byte> buffer_;
+};
+
+}  // namespace skein
