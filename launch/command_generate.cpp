@@ -1,6 +1,7 @@
 #include <iostream>
 
 #include "checkpoint/checkpoint.h"
+#include "data/incremental_decoder.h"
 #include "data/tokenizer.h"
 #include "launch/commands.h"
 #include "launch/failure.h"
@@ -31,32 +32,10 @@ int run_generate(const Arguments& arguments) {
 
     std::vector<std::int32_t> ids;
     tokenizer->encode(arguments.value("prompt"), ids);
-    const std::size_t prompt_length = ids.size();
     if (ids.empty()) throw ConfigError("--prompt: found no text, wanted at least one character");
-    // Pieces of a character may be tokens of their own, so what is printed is what the whole text gained.
+    IncrementalDecoder decoder(*tokenizer, ids);
     std::cout << arguments.value("prompt") << std::flush;
-    std::string printed = tokenizer->decode(ids);
-    generate(*model, stream, std::vector<std::int32_t>(ids), options, [&](std::int32_t id) {
-        ids.push_back(id);
-        if (ids.size() - prompt_length > 64) {  // decode only what is recent
-            printed = printed.substr(tokenizer->decode(std::span(ids).first(32)).size());
-            ids.erase(ids.begin(), ids.begin() + 32);
-        }
-        std::string now = tokenizer->decode(ids);
-        std::size_t whole = now.size();  // hold back a character that has only begun
-        for (std::size_t back = 1; back <= 3 && back <= now.size(); ++back) {
-            const auto byte = static_cast<unsigned char>(now[now.size() - back]);
-            if ((byte & 0xC0u) == 0x80u) continue;
-            if ((byte >= 0xC0u && back < 2) || (byte >= 0xE0u && back < 3) || (byte >= 0xF0u && back < 4))
-                whole = now.size() - back;
-            break;
-        }
-        now.resize(whole);
-        if (now.size() > printed.size()) {
-            std::cout << now.substr(printed.size()) << std::flush;
-            printed = now;
-        }
-    });
+    generate(*model, stream, ids, options, [&](std::int32_t id) { std::cout << decoder.add(id) << std::flush; });
     std::cout << std::endl;
     return kExitDone;
 }
