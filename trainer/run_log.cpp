@@ -3,6 +3,7 @@
 #include <cmath>
 #include <filesystem>
 #include <nlohmann/json.hpp>
+#include <optional>
 #include <utility>
 
 #include "model/base/error.h"
@@ -15,7 +16,14 @@ using Json = nlohmann::ordered_json;
 // JSON has no infinities; null says that there is no number.
 Json number(double value) { return std::isfinite(value) ? Json(value) : Json(nullptr); }
 
-void drop_after(const std::string& path, std::int64_t step) {
+// The step of a line, if it is a whole one.
+std::optional<std::int64_t> step_of(const Json& entry) {
+    const auto step = entry.find("step");  // end() of what is no object
+    if (step == entry.end() || !step->is_number_integer()) return std::nullopt;
+    return step->get<std::int64_t>();
+}
+
+void drop_after(const std::string& path, std::int64_t step, std::int64_t evaluated) {
     std::ifstream in(path);
     if (!in) return;
     const std::string temporary = path + ".tmp";
@@ -24,8 +32,9 @@ void drop_after(const std::string& path, std::int64_t step) {
     bool dropped = false;
     while (std::getline(in, line)) {
         const Json entry = Json::parse(line, nullptr, false);
-        const bool keep = entry.is_object() && entry.value("step", std::int64_t{0}) <= step;
-        if (keep)
+        const std::optional<std::int64_t> at = step_of(entry);
+        if (at && *at <= (entry.contains("valid_loss") ? evaluated : step) &&
+            !in.eof())  // at the end: no newline
             out << line << '\n';
         else
             dropped = true;
@@ -41,9 +50,10 @@ void drop_after(const std::string& path, std::int64_t step) {
 
 }  // namespace
 
-RunLog::RunLog(const std::string& folder, std::int64_t step, std::function<void(const std::string&)> warn)
+RunLog::RunLog(const std::string& folder, std::int64_t step, std::int64_t evaluated,
+               std::function<void(const std::string&)> warn)
     : path_(folder + "/log.jsonl"), warn_(std::move(warn)) {
-    drop_after(path_, step);
+    drop_after(path_, step, evaluated);
     out_.open(path_, std::ios::app);
     if (!out_) throw IoError(text("log: cannot open ", path_));
 }

@@ -73,12 +73,11 @@ void Trainer::start(const Together& together) {
     const Warn warn = [this](const std::string& line) { say(line); };
     std::optional<Checkpoint> from;
     together([&] {
-        const bool has_any = !list_checkpoints(checkpoints, {}).empty();
         if (request_.resume == "auto") {
             from = newest_checkpoint(world_, checkpoints, warn);
         } else if (request_.resume != "never") {
             from = find_checkpoint(world_, request_.resume, warn);
-        } else if (has_any) {
+        } else if (!list_checkpoints(checkpoints, {}).empty()) {
             throw ConfigError(text("--resume: found never, but ", checkpoints,
                                    " holds checkpoints; wanted another --out, or remove them"));
         }
@@ -142,7 +141,7 @@ void Trainer::resume_from(const Checkpoint& checkpoint) {
     state_ = checkpoint.manifest().run;
     ++state_.restarts;
     consumed_ = sampler_->sample({state_.place.epoch, state_.place.window});
-    saved_step_ = evaluated_step_ = state_.step;
+    saved_step_ = state_.step;
     newest_checkpoint_ = checkpoint.folder();
     say(text("resumed from ", checkpoint.folder(), " at step ", state_.step));
 }
@@ -155,7 +154,8 @@ void Trainer::load_weights(const std::string& from) {
 
 void Trainer::start_log(const std::optional<Checkpoint>& from) {
     if (world_.rank() != 0) return;
-    log_.emplace(request_.out, static_cast<std::int64_t>(state_.step), [this](const std::string& line) { say(line); });
+    log_.emplace(request_.out, static_cast<std::int64_t>(state_.step), static_cast<std::int64_t>(state_.evaluated),
+                 [this](const std::string& line) { say(line); });
     write_file_atomic(FileSystem::real(), request_.out + "/config.ini", write_ini(to_settings(config_)));
     nlohmann::ordered_json line = {{"start", utc_now()},
                                    {"step", state_.step},
@@ -197,8 +197,23 @@ SaveOutcome Trainer::save() {
     return outcome;
 }
 
+bool Trainer::is_enough() const {
+    return config_.eval.patience > 0 && state_.patience >= static_cast<std::uint64_t>(config_.eval.patience);
+}
+
+/// At every eval.every-th step and the last one, once. A run that was stopped before it makes up for it, so that early
+/// stopping and the best checkpoint do not depend on stops.
+bool Trainer::evaluation_is_due() const {
+    const auto every = static_cast<std::uint64_t>(config_.eval.every);
+    const auto steps = static_cast<std::uint64_t>(config_.train.steps);
+    return valid_tokens_ && state_.evaluated != state_.step &&
+           (state_.step == steps || (every > 0 && state_.step % every == 0));
+}
+
+/// True when that is enough: --eval.patience.
 bool Trainer::evaluate_now() {
-    evaluated_step_ = state_.step;
+    state_.evaluated = state_.step;
+    saved_step_ = ~std::uint64_t{0};
     evaluation_ = evaluate(*model_, stream_, data_group_, *valid_tokens_, config_.eval.windows);
     const auto step = static_cast<std::int64_t>(state_.step);
     if (log_) log_->evaluation(step, *evaluation_);
@@ -206,7 +221,7 @@ bool Trainer::evaluate_now() {
              ", accuracy ", evaluation_->accuracy));
     if (!std::isfinite(evaluation_->loss) || (state_.best && state_.best->value <= evaluation_->loss)) {
         ++state_.patience;
-        return config_.eval.patience > 0 && state_.patience >= static_cast<std::uint64_t>(config_.eval.patience);
+        return is_enough();
     }
     const std::optional<BestMetric> before = std::exchange(state_.best, BestMetric{evaluation_->loss, state_.step});
     const std::uint64_t patience = std::exchange(state_.patience, 0);
@@ -241,19 +256,18 @@ TokenBatch Trainer::read_own(std::uint64_t batch) const {
 }
 
 TrainResult Trainer::run() {
-    const StopSignal stop;
     Prefetcher batches([this](std::uint64_t batch) { return read_own(batch); }, 0, kBatchesAhead);
     if (training_step_->rows_of_a_pass() < 512 && config_.parallel.lanes > 1)
         say(text("a pass has ", training_step_->rows_of_a_pass(), " tokens (batch over --parallel.lanes ",
                  config_.parallel.lanes, "); fewer lanes run faster and allow fewer ranks"));
     TrainResult result;
     double pace = 0.0;
-    bool enough = false;
+    bool enough = is_enough() || (evaluation_is_due() && evaluate_now());
     const auto steps = static_cast<std::uint64_t>(config_.train.steps);
     while (state_.step < steps && !enough) {
         const auto start = Clock::now();
         const TokenBatch batch = batches.next();
-        const std::uint64_t flags = stop.requested() || (lock_ && !lock_->held()) ? kStopFlag : 0;
+        const std::uint64_t flags = stop_.requested() || (lock_ && !lock_->held()) ? kStopFlag : 0;
         const StepOutcome outcome =
             training_step_->run(batch, static_cast<std::int64_t>(state_.step),
                                 static_cast<std::int64_t>(state_.updates) + 1, flags);
@@ -273,12 +287,11 @@ TrainResult Trainer::run() {
             result.end = TrainEnd::kStopped;
             break;
         }
-        const auto due = [&](std::int64_t every) { return every > 0 && step % every == 0; };
-        if (valid_tokens_ && due(config_.eval.every)) enough = evaluate_now();
-        if (due(config_.checkpoint.every) && saved_step_ != state_.step) save();
+        if (evaluation_is_due()) enough = evaluate_now();
+        const bool save_is_due = config_.checkpoint.every > 0 && step % config_.checkpoint.every == 0;
+        if (save_is_due && saved_step_ != state_.step) save();
     }
     if (enough) say(text("stopped early: ", state_.patience, " evaluations without a better validation loss"));
-    if (result.end == TrainEnd::kFinished && valid_tokens_ && evaluated_step_ != state_.step) evaluate_now();
     if (saved_step_ != state_.step) {
         const SaveOutcome last = save();
         if (!last)

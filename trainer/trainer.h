@@ -77,11 +77,14 @@ class Trainer {
     void start_log(const std::optional<Checkpoint>& from);
     std::vector<StateTensor> state_tensors();
     SaveOutcome save();
+    bool is_enough() const;
+    bool evaluation_is_due() const;
     bool evaluate_now();
     void count_skip(const StepOutcome& outcome);
     TokenBatch read_own(std::uint64_t batch) const;
     void say(const std::string& line) const;
 
+    StopSignal stop_;  // from the start on: a signal while data is being opened stops the run after its first step
     TrainRequest request_;
     Communicator& world_;
     Communicator& data_group_;
@@ -101,7 +104,7 @@ class Trainer {
     std::uint64_t consumed_ = 0;       ///< samples, since the run began
     std::uint64_t first_of_batch_0_ = 0;  ///< samples consumed when this process began
     std::int64_t skipped_in_a_row_ = 0;
-    std::uint64_t saved_step_ = ~std::uint64_t{0}, evaluated_step_ = ~std::uint64_t{0};
+    std::uint64_t saved_step_ = ~std::uint64_t{0};
     std::string newest_checkpoint_;
     std::optional<Evaluation> evaluation_;
 };
