@@ -67,11 +67,16 @@ struct Outcome {
     int code = -1;  ///< -1: it was killed by a signal, or had to be
     std::string out, errors;
 
-    /// Lines of stderr that are skein's own; mpirun has a help text of its own when ranks leave with a code.
+    /// Lines of stderr without mpirun's own help, which stands between dashes.
     std::vector<std::string> own_lines() const {
         std::vector<std::string> own;
-        for (const std::string& line : lines_of(errors))
-            if (line.starts_with("skein")) own.push_back(line);
+        bool is_help = false;
+        for (const std::string& line : lines_of(errors)) {
+            if (line.starts_with("-----"))
+                is_help = !is_help;
+            else if (!is_help && !line.empty() && line[0] != '[')
+                own.push_back(line);
+        }
         return own;
     }
 };
@@ -80,14 +85,17 @@ struct Outcome {
 /// still running at the end of its life is killed, every rank of it.
 class RunningProgram {
   public:
-    explicit RunningProgram(const std::vector<std::string>& arguments, int ranks = 1) : ranks_(ranks) {
+    /// `before`: shell commands that each rank runs first.
+    explicit RunningProgram(const std::vector<std::string>& arguments, int ranks = 1,
+                            const std::string& before = "")
+        : ranks_(ranks) {
         std::vector<std::string> all;
         if (ranks > 1)
             all = {SKEIN_MPIEXEC, "--oversubscribe", "--bind-to", "none", "-np", std::to_string(ranks)};
         // each rank says which process it is, so that all of them can be killed for sure
         all = all +
-              std::vector<std::string>{"/bin/sh", "-c", "echo $$ >> \"$0\"; exec \"$@\"", folder_ / "pids",
-                                       SKEIN_PROGRAM} +
+              std::vector<std::string>{"/bin/sh", "-c", "echo $$ >> \"$0\"; " + before + " exec \"$@\"",
+                                       folder_ / "pids", SKEIN_PROGRAM} +
               arguments;
         std::vector<char*> argv;
         for (std::string& word : all) argv.push_back(word.data());
@@ -175,8 +183,20 @@ class RunningProgram {
 };
 
 /// Runs `skein ARGUMENTS` to its end.
-inline Outcome run_skein(const std::vector<std::string>& arguments, int ranks = 1) {
-    return RunningProgram(arguments, ranks).wait();
+inline Outcome run_skein(const std::vector<std::string>& arguments, int ranks = 1,
+                         const std::string& before = "") {
+    return RunningProgram(arguments, ranks, before).wait();
+}
+
+/// Changes one byte of a file; the value is put back by the second of two such calls.
+inline void flip_byte(const std::string& path, std::size_t offset, unsigned char mask = 16) {
+    std::fstream file(path, std::ios::binary | std::ios::in | std::ios::out);
+    file.seekg(static_cast<std::streamoff>(offset));
+    const char changed = static_cast<char>(file.get() ^ mask);
+    file.seekp(static_cast<std::streamoff>(offset));
+    file.put(changed);
+    file.close();
+    ASSERT_TRUE(file) << path;
 }
 
 /// English-looking text of about `bytes` bytes, always the same: words with a skewed distribution.
