@@ -32,8 +32,9 @@ int run_evaluate(const Arguments& arguments, Ranks& ranks) {
         if (data.valid.empty()) throw DataError(text("evaluate: ", data.path, " has no validation shard"));
         tokens.emplace(data.path, data.valid, data.header);
     });
-    const Evaluation result =
-        evaluate(*model, stream, ranks.world(), *tokens, arguments.config.eval.windows);
+    Evaluation result;
+    ranks.together(
+        [&] { result = evaluate(*model, stream, ranks.world(), *tokens, arguments.config.eval.windows); });
     if (!ranks.is_first()) return kExitDone;
     if (arguments.has("json")) {
         std::cout << nlohmann::ordered_json{{"checkpoint", checkpoint->folder()},

@@ -3,6 +3,7 @@
 #include <chrono>
 #include <cmath>
 #include <ctime>
+#include <exception>
 #include <filesystem>
 #include <nlohmann/json.hpp>
 #include <utility>
@@ -20,7 +21,7 @@ namespace fs = std::filesystem;
 using Clock = std::chrono::steady_clock;
 
 constexpr std::size_t kBatchesAhead = 4;
-constexpr std::uint64_t kStopFlag = 1;
+constexpr std::uint64_t kStopFlag = 1, kUnreadFlag = 2;
 constexpr const char* kDataName = "data";
 
 std::string find_text(const NamedTexts& texts, const std::string& name) {
@@ -42,7 +43,8 @@ std::string utc_now() {
 
 Trainer::Trainer(TrainRequest request, Communicator& world, Communicator& data, const Together& together,
                  TrainObserver observer)
-    : request_(std::move(request)),
+    : together_(together),
+      request_(std::move(request)),
       world_(world),
       data_group_(data),
       observer_(std::move(observer)),
@@ -214,7 +216,7 @@ bool Trainer::evaluation_is_due() const {
 bool Trainer::evaluate_now() {
     state_.evaluated = state_.step;
     saved_step_ = ~std::uint64_t{0};
-    evaluation_ = evaluate(*model_, stream_, data_group_, *valid_tokens_, config_.eval.windows);
+    together_([&] { evaluation_ = evaluate(*model_, stream_, data_group_, *valid_tokens_, config_.eval.windows); });
     const auto step = static_cast<std::int64_t>(state_.step);
     if (log_) log_->evaluation(step, *evaluation_);
     say(text("step ", step, ": validation loss ", evaluation_->loss, ", perplexity ", evaluation_->perplexity(),
@@ -255,6 +257,15 @@ TokenBatch Trainer::read_own(std::uint64_t batch) const {
                         static_cast<std::uint64_t>(own.end - own.begin));
 }
 
+TokenBatch Trainer::blank_batch() const {
+    const SampleRange own = training_step_->own_samples();
+    TokenBatch blank;
+    blank.context = static_cast<std::uint64_t>(config_.model.context);
+    blank.inputs.resize(static_cast<std::size_t>((own.end - own.begin) * config_.model.context));
+    blank.targets = blank.inputs;
+    return blank;
+}
+
 TrainResult Trainer::run() {
     Prefetcher batches([this](std::uint64_t batch) { return read_own(batch); }, 0, kBatchesAhead);
     if (training_step_->rows_of_a_pass() < 512 && config_.parallel.lanes > 1)
@@ -266,11 +277,23 @@ TrainResult Trainer::run() {
     const auto steps = static_cast<std::uint64_t>(config_.train.steps);
     while (state_.step < steps && !enough) {
         const auto start = Clock::now();
-        const TokenBatch batch = batches.next();
-        const std::uint64_t flags = stop_.requested() || (lock_ && !lock_->held()) ? kStopFlag : 0;
+        std::uint64_t flags = stop_.requested() || (lock_ && !lock_->held()) ? kStopFlag : 0;
+        TokenBatch batch;
+        std::exception_ptr unread;
+        try {
+            batch = batches.next();
+        } catch (...) {  // the others are about to exchange gradients with this rank: they are told with the step's scalars
+            unread = std::current_exception();
+            batch = blank_batch();
+            flags |= kUnreadFlag;
+        }
         const StepOutcome outcome =
             training_step_->run(batch, static_cast<std::int64_t>(state_.step),
                                 static_cast<std::int64_t>(state_.updates) + 1, flags);
+        if ((outcome.flags & kUnreadFlag) != 0)  // what this step came to is never saved
+            together_([&] {
+                if (unread) std::rethrow_exception(unread);
+            });
         ++state_.step;
         consumed_ += static_cast<std::uint64_t>(config_.train.batch);
         if (!outcome.skipped) ++state_.updates;

@@ -59,12 +59,13 @@ using Together = std::function<void(const std::function<void()>&)>;
 class Trainer {
   public:
     /// Opens data and OUT, resumes or starts. Collective; `together` must throw on all ranks when a part fails on any.
-    /// The communicators and the observer's targets must outlive it.
+    /// The communicators and what `together` and the observer refer to must outlive it.
     Trainer(TrainRequest request, Communicator& world, Communicator& data, const Together& together,
             TrainObserver observer);
     ~Trainer();
 
-    /// Trains until the last step, an early stop or a signal, and saves. Throws IoError, on all ranks, when the last
+    /// Trains until the last step, an early stop or a signal, and saves. Throws, through `together`, when data cannot be
+    /// read; IoError, on all ranks, when the last
     /// checkpoint could not be saved, and Error when too many steps in a row were skipped.
     TrainResult run();
 
@@ -82,8 +83,10 @@ class Trainer {
     bool evaluate_now();
     void count_skip(const StepOutcome& outcome);
     TokenBatch read_own(std::uint64_t batch) const;
+    TokenBatch blank_batch() const;
     void say(const std::string& line) const;
 
+    Together together_;
     StopSignal stop_;  // from the start on: a signal while data is being opened stops the run after its first step
     TrainRequest request_;
     Communicator& world_;
