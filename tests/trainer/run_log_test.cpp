@@ -1,0 +1,64 @@
+#include "trainer/run_log.h"
+
+#include <gtest/gtest.h>
+
+#include <fstream>
+#include <iterator>
+
+#include "tests/support/temporary_folder.h"
+
+namespace skein {
+namespace {
+
+class RunLogTest : public testing::Test {
+  protected:
+    std::string log() const {
+        std::ifstream in(folder_ / "log.jsonl");
+        return {std::istreambuf_iterator<char>(in), std::istreambuf_iterator<char>()};
+    }
+    /// What is left of `before` when the run goes on from its `step`.
+    std::string resumed(const std::string& before, std::int64_t step, std::int64_t evaluated) {
+        std::ofstream(folder_ / "log.jsonl") << before;
+        RunLog(folder_.path(), step, evaluated, [](const std::string& line) { ADD_FAILURE() << line; });
+        return log();
+    }
+    TemporaryFolder folder_;
+};
+
+TEST_F(RunLogTest, WritesAnObjectALine) {
+    RunLog log_file(folder_.path(), 0, 0, [](const std::string& line) { ADD_FAILURE() << line; });
+    StepOutcome outcome;
+    outcome.loss = 2.5;
+    outcome.learning_rate = 0.001;
+    outcome.gradient_norm = 1.25;
+    outcome.tokens = 64;
+    log_file.step(1, outcome, 0.5);
+    log_file.evaluation(1, {2.0, 0.25, 100});
+    EXPECT_EQ(log().substr(0, log().find('\n')),
+              R"({"step":1,"loss":2.5,"learning_rate":0.001,"gradient_norm":1.25,"tokens":64,"seconds":0.5,)"
+              R"("tokens_per_second":128.0})");
+    EXPECT_NE(log().find(R"({"step":1,"valid_loss":2.0,"valid_tokens":100,)"), std::string::npos) << log();
+}
+
+TEST_F(RunLogTest, DropsLinesAfterTheResumedStep) {
+    EXPECT_EQ(resumed("{\"step\":1}\n{\"step\":2}\n{\"step\":3}\n", 2, 0), "{\"step\":1}\n{\"step\":2}\n");
+    EXPECT_EQ(resumed("{\"step\":1}\n{\"step\":2}\n", 2, 0), "{\"step\":1}\n{\"step\":2}\n");
+    EXPECT_EQ(resumed("{\"step\":1}\n", 0, 0), "");
+}
+
+TEST_F(RunLogTest, DropsEvaluationsThatTheCheckpointDoesNotKnowOf) {
+    const std::string before =
+        "{\"step\":2,\"valid_loss\":3.0}\n{\"step\":4}\n{\"step\":4,\"valid_loss\":2.0}\n";
+    EXPECT_EQ(resumed(before, 4, 2), "{\"step\":2,\"valid_loss\":3.0}\n{\"step\":4}\n");
+    EXPECT_EQ(resumed(before, 4, 4), before);
+}
+
+TEST_F(RunLogTest, DropsWhatIsNoWholeLine) {
+    EXPECT_EQ(resumed("{\"step\":1}\n{\"step\":2,\"lo", 9, 9), "{\"step\":1}\n");
+    EXPECT_EQ(resumed("{\"step\":1}\n{\"step\":2}", 9, 9), "{\"step\":1}\n") << "its newline is missing";
+    EXPECT_EQ(resumed("{\"step\":1}\nnoise\n[1]\n{\"step\":\"2\"}\n{\"step\":2}\n", 9, 9),
+              "{\"step\":1}\n{\"step\":2}\n");
+}
+
+}  // namespace
+}  // namespace skein

@@ -1,0 +1,84 @@
+#include "trainer/trainer.h"
+
+#include <gtest/gtest.h>
+
+#include <filesystem>
+#include <set>
+
+#include "tests/support/temporary_folder.h"
+#include "tests/trainer/small_run.h"
+
+namespace skein {
+namespace {
+
+class TrainerTest : public testing::Test {
+  protected:
+    TrainerTest() {
+        write_small_shard(folder_.path(), "train", 2000, 1);
+        write_small_shard(folder_.path(), "valid", 200, 1);
+    }
+
+    TrainResult train(const Settings& settings) {
+        TrainRequest request;
+        request.config = small_config(settings);
+        for (const auto& [name, value] : settings) request.given.insert(name);
+        request.data = folder_.path();
+        request.out = folder_ / "run";
+        lines_.clear();
+        TrainObserver observer;
+        observer.line = [&](const std::string& line) { lines_ += line + "\n"; };
+        Trainer trainer(
+            request, world_, data_, [](const std::function<void()>& part) { part(); }, observer);
+        return trainer.run();
+    }
+
+    std::set<std::string> checkpoints() const {
+        std::set<std::string> names;
+        for (const auto& entry : std::filesystem::directory_iterator(folder_ / "run/checkpoints"))
+            names.insert(entry.path().filename().string());
+        return names;
+    }
+
+    TemporaryFolder folder_;
+    SoloCommunicator world_, data_;
+    std::string lines_;
+};
+
+// A rate too small to change a parameter: the first evaluation stays the best one.
+const Settings kStandStill{{"schedule.kind", "constant"}, {"schedule.peak", "1e-30"},
+                           {"schedule.warmup", "0"},      {"optimizer.weight-decay", "0"},
+                           {"eval.every", "2"},           {"checkpoint.every", "1"},
+                           {"checkpoint.keep", "1"}};
+
+TEST_F(TrainerTest, StopsEarlyAndKeepsTheBestCheckpoint) {
+    Settings settings = kStandStill;
+    settings.emplace_back("eval.patience", "2");
+    EXPECT_EQ(train(settings).step, 6) << "best at 2; 4 and 6 are no better";
+    EXPECT_NE(lines_.find("stopped early"), std::string::npos) << lines_;
+    EXPECT_EQ(checkpoints(), (std::set<std::string>{"step-00000002", "step-00000006"}));
+    EXPECT_EQ(train(settings).step, 6) << "started again, it is still over";
+    settings.back().second = "3";
+    EXPECT_EQ(train(settings).step, 8) << "unless more patience is given";
+}
+
+TEST_F(TrainerTest, GoesOnWithoutPatience) {
+    Settings settings = kStandStill;
+    settings.emplace_back("train.steps", "12");
+    EXPECT_EQ(train(settings).step, 12);
+    EXPECT_EQ(checkpoints(), (std::set<std::string>{"step-00000002", "step-00000012"}));
+}
+
+TEST_F(TrainerTest, LearnsWhatRepeats) {
+    const TrainResult result = train({{"train.steps", "40"},
+                                      {"model.dropout", "0"},
+                                      {"eval.every", "20"},
+                                      {"checkpoint.keep", "1"},
+                                      {"schedule.peak", "0.01"}});
+    EXPECT_EQ(result.end, TrainEnd::kFinished);
+    ASSERT_TRUE(result.evaluation);
+    EXPECT_LT(result.evaluation->loss, 2.0) << "ln 20 = 3.0 is what knows nothing";
+    EXPECT_EQ(result.checkpoint, folder_ / "run/checkpoints/step-00000040");
+}
+
+}  // namespace
+}  // namespace skein
