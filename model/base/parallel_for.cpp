@@ -3,8 +3,10 @@
 #include <sched.h>
 #include <signal.h>
 
+#include <exception>
 #include <memory>
 #include <thread>
+#include <utility>
 #include <vector>
 
 namespace skein {
@@ -16,7 +18,7 @@ void relax() {
 #endif
 }
 
-// Returns when `value` is no longer `old`; asleep after some ten microseconds.
+// Returns when `value` is no longer `old`; asleep after some tens of microseconds.
 template <class T>
 void await_change(const std::atomic<T>& value, T old) {
     for (int spin = 0; spin < 2000; ++spin) {
@@ -55,18 +57,28 @@ class Team {
         round_.notify_all();
         if (!body) return;
         inside_team = true;
-        body(context, 0);
+        take_part(0);
         inside_team = false;
         for (int busy; (busy = busy_.load(std::memory_order_acquire)) > 0;) await_change(busy_, busy);
+        if (failed_.exchange(false, std::memory_order_relaxed)) std::rethrow_exception(std::exchange(error_, nullptr));
     }
 
   private:
+    // The first error of a round is its caller's.
+    void take_part(int thread) noexcept {
+        try {
+            body_(context_, thread);
+        } catch (...) {
+            if (!failed_.exchange(true, std::memory_order_acq_rel)) error_ = std::current_exception();
+        }
+    }
+
     void work(int thread) {
         inside_team = true;
         for (std::uint32_t seen = 0;; ++seen) {
             await_change(round_, seen);
             if (!body_) return;
-            if (thread < taking_part_) body_(context_, thread);
+            if (thread < taking_part_) take_part(thread);
             if (busy_.fetch_sub(1, std::memory_order_acq_rel) == 1) busy_.notify_one();
         }
     }
@@ -74,6 +86,8 @@ class Team {
     void (*body_)(const void*, int) = nullptr;
     const void* context_ = nullptr;
     int taking_part_ = 0;
+    std::atomic<bool> failed_{false};
+    std::exception_ptr error_;
     alignas(64) std::atomic<std::uint32_t> round_{0};
     alignas(64) std::atomic<int> busy_{0};
     std::vector<std::thread> threads_;

@@ -21,11 +21,11 @@ void on_team(int threads, const Body& body) {
 }  // namespace detail
 
 /// Calls task(i) for every i in [0, count) on up to `threads` threads. Which thread takes which i is left open, so what
-/// task(i) computes must depend on i alone: that is what makes results independent of the number of threads. Tasks must
-/// not throw.
+/// task(i) computes must depend on i alone: that is what makes results independent of the number of threads. What a task
+/// throws comes out of the call, once every thread is done; of several errors one.
 ///
 /// The threads are the calling thread's own team, kept from call to call. Between calls they wait for the next one
-/// actively for some ten microseconds, then asleep: OpenMP's, which wait actively for milliseconds, ran training 17 times
+/// actively for some tens of microseconds, then asleep: OpenMP's, which wait actively for milliseconds, ran training 17 times
 /// slower than this where another process wanted one of two cores.
 template <class Task>
 void parallel_for(int threads, std::int64_t count, const Task& task) {

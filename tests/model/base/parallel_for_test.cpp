@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include <atomic>
+#include <stdexcept>
 #include <thread>
 #include <vector>
 
@@ -36,6 +37,16 @@ TEST(ParallelFor, InsideATaskRunsOneAfterTheOther) {
     std::atomic<int> calls{0};
     parallel_for(3, 3, [&](std::int64_t) { parallel_for(3, 5, [&](std::int64_t) { ++calls; }); });
     EXPECT_EQ(calls, 15);
+}
+
+TEST(ParallelFor, HandsOnWhatATaskThrowsAndGoesOnWorking) {
+    for (const std::int64_t thrower : {0, 3}) {
+        EXPECT_THROW(parallel_for(2, 4, [&](std::int64_t i) { if (i == thrower) throw std::runtime_error("task"); }),
+                     std::runtime_error);
+        std::atomic<int> calls{0};
+        parallel_for(2, 4, [&](std::int64_t) { ++calls; });
+        EXPECT_EQ(calls, 4);
+    }
 }
 
 TEST(ParallelFor, ServesCallersOnSeveralThreads) {
