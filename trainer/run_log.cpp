@@ -3,6 +3,7 @@
 #include <cmath>
 #include <filesystem>
 #include <nlohmann/json.hpp>
+#include <optional>
 #include <utility>
 
 #include "model/base/error.h"
@@ -15,6 +16,13 @@ using Json = nlohmann::ordered_json;
 // JSON has no infinities; null says that there is no number.
 Json number(double value) { return std::isfinite(value) ? Json(value) : Json(nullptr); }
 
+// The step of a line, if it is a whole one.
+std::optional<std::int64_t> step_of(const Json& entry) {
+    const auto step = entry.find("step");  // end() of what is no object
+    if (step == entry.end() || !step->is_number_integer()) return std::nullopt;
+    return step->get<std::int64_t>();
+}
+
 void drop_after(const std::string& path, std::int64_t step) {
     std::ifstream in(path);
     if (!in) return;
@@ -24,8 +32,8 @@ void drop_after(const std::string& path, std::int64_t step) {
     bool dropped = false;
     while (std::getline(in, line)) {
         const Json entry = Json::parse(line, nullptr, false);
-        const bool keep = entry.is_object() && entry.value("step", std::int64_t{0}) <= step;
-        if (keep)
+        const std::optional<std::int64_t> at = step_of(entry);
+        if (at && *at <= step && !in.eof())  // eof: the last line has no newline, so it is torn
             out << line << '\n';
         else
             dropped = true;
