@@ -50,6 +50,9 @@ Trainer::Trainer(TrainRequest request, Communicator& world, Communicator& data, 
       data_group_(data),
       together_(std::move(together)),
       observer_(std::move(observer)) {
+    together_([&] {  // a new run whose options contradict each other leaves nothing behind
+        if (!fs::exists(request_.out)) validate(effective(request_.config));
+    });
     open_data();
     together_([&] { open_out(); });
     std::optional<Checkpoint> from;
