@@ -36,8 +36,9 @@ int run_evaluate(const Arguments& arguments, Ranks& ranks) {
             throw DataError(text("evaluate: ", tokens->tokens(), " validation tokens, wanted at least ",
                                  model->config().context + 1, " (--model.context and one)"));
     });
-    const Evaluation result =
-        evaluate(*model, stream, ranks.world(), *tokens, arguments.config.eval.windows);
+    Evaluation result;
+    ranks.together(
+        [&] { result = evaluate(*model, stream, ranks.world(), *tokens, arguments.config.eval.windows); });
     if (!ranks.is_first()) return kExitDone;
     if (arguments.has("json")) {
         std::cout << nlohmann::ordered_json{{"checkpoint", checkpoint->folder()},

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <string>
 #include <vector>
 
 #include "data/sampler.h"
@@ -30,10 +31,17 @@ Evaluation evaluate(const Transformer& model, Stream& stream, Communicator& data
 
     std::vector<double> nll(static_cast<std::size_t>(count), 0.0);
     std::int64_t correct = 0;
+    std::string unread;  // why this rank has no windows: the others wait for its sums
     for (std::int64_t pass = data.rank(); pass * of_a_pass < count; pass += data.size()) {
         const std::int64_t first = pass * of_a_pass, samples = std::min(of_a_pass, count - first);
-        const TokenBatch batch = read_validation(tokens, static_cast<std::uint64_t>(context),
-                                                 static_cast<std::uint64_t>(first), static_cast<std::uint64_t>(samples));
+        TokenBatch batch;
+        try {
+            batch = read_validation(tokens, static_cast<std::uint64_t>(context), static_cast<std::uint64_t>(first),
+                                    static_cast<std::uint64_t>(samples));
+        } catch (const Error& error) {
+            unread = error.what();
+            break;
+        }
         const TokenPass inputs{Tensor::from<std::int32_t>(stream, {samples, context}, batch.inputs),
                                Tensor::from<std::int32_t>(stream, {samples, context}, batch.targets)};
         Tape tape(stream, Tape::Mode::kInference);
@@ -43,6 +51,8 @@ Evaluation evaluate(const Transformer& model, Stream& stream, Communicator& data
             correct += sums.correct.data<std::int64_t>()[i];
         }
     }
+    for (const std::string& why : data.all_gather_text(unread))
+        if (!why.empty()) throw DataError(why);
     // every window is one rank's and 0 on the others, and x + 0 is x
     data.all_reduce(std::span<double>(nll));
     correct = data.all_reduce_value(correct);

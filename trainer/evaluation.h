@@ -17,7 +17,7 @@ struct Evaluation {
 
 /// Loss on the validation stream: its non-overlapping windows of the model's context from token 0 on, the first `windows`
 /// of them (0: all). Collective; ranks share the windows out, and the sums are added in order of windows, so the result is
-/// the same bits for any number of ranks. Throws DataError when there is no window.
+/// the same bits for any number of ranks. Throws DataError, on all ranks, when there is no window or one cannot be read.
 Evaluation evaluate(const Transformer& model, Stream& stream, Communicator& data, const TokenStream& tokens,
                     std::int64_t windows);
 

@@ -268,7 +268,7 @@ SaveOutcome Trainer::save() {
 }
 
 void Trainer::evaluate_now() {
-    evaluation_ = evaluate(*model_, *stream_, data_group_, *valid_tokens_, config_.eval.windows);
+    together_([&] { evaluation_ = evaluate(*model_, *stream_, data_group_, *valid_tokens_, config_.eval.windows); });
     const auto step = static_cast<std::int64_t>(state_.step);
     if (log_) log_->evaluation(step, *evaluation_);
     say(text("step ", step, ": validation loss ", evaluation_->loss, ", perplexity ", evaluation_->perplexity(),

@@ -56,7 +56,9 @@ class BadInput : public testing::Test {
     /// One line on stderr that has all the pieces.
     static void expect_refused(const Outcome& outcome, int code, const std::vector<std::string>& pieces) {
         EXPECT_EQ(outcome.code, code) << outcome.errors;
-        const std::vector<std::string> lines = outcome.own_lines();
+        std::vector<std::string> lines = outcome.own_lines();
+        std::erase_if(lines,
+                      [](const std::string& line) { return line.starts_with("a pass has "); });  // a notice
         EXPECT_EQ(lines.size(), 1u) << outcome.errors;
         EXPECT_EQ(outcome.out, "");
         if (lines.empty()) return;
@@ -107,7 +109,8 @@ TEST_F(BadInput, DamagedDataNamesItsFile) {
     fs::resize_file(truncated + "/train-00000.h5", fs::file_size(truncated + "/train-00000.h5") / 2);
     expect_refused_on_ranks(train(truncated, folder_ / "run"), kBadData, {truncated + "/train-00000.h5"});
 
-    for (const char* name : {"train-00000.h5", "valid-00000.h5", "index.json", "chars.json", "valid.txt"}) {
+    for (const char* name :
+         {"train-00000.h5", "valid-00000.h5", "index.json", "tokenizer.json", "valid.txt"}) {
         const std::string flipped = copy("text");
         ASSERT_TRUE(fs::exists(flipped + "/" + name)) << name;
         flip_byte(flipped + "/" + name, fs::file_size(flipped + "/" + name) / 2);
@@ -122,16 +125,17 @@ TEST_F(BadInput, DamageInAFolderWithoutAnIndexIsFoundWhenItIsRead) {
     fs::resize_file(truncated + "/train-00000.h5", fs::file_size(truncated + "/train-00000.h5") / 2);
     expect_refused_on_ranks(train(truncated, folder_ / "run"), kBadData, {truncated + "/train-00000.h5"});
 
-    // every token is flipped, so that any window reads one
-    const std::string flipped = copy("text"), shard = flipped + "/train-00000.h5";
-    fs::remove(flipped + "/index.json");
-    const std::string bytes = contents(shard);
-    std::vector<std::uint16_t> tokens(512);
-    Hdf5File::open_readonly(shard).read<std::uint16_t>("/tokens", 1000, tokens);
-    const std::size_t at = bytes.find(std::string(reinterpret_cast<const char*>(tokens.data()), 1024));
-    ASSERT_NE(at, std::string::npos);
-    flip_byte(shard, at);
-    expect_refused_on_ranks(train(flipped, folder_ / "run"), kBadData, {shard, "/tokens"});
+    for (const char* name : {"train-00000.h5", "valid-00000.h5"}) {
+        const std::string flipped = copy("text"), shard = flipped + "/" + name;
+        fs::remove(flipped + "/index.json");
+        std::vector<std::uint16_t> tokens(64);
+        Hdf5File::open_readonly(shard).read<std::uint16_t>("/tokens", 100, tokens);
+        const std::size_t at =
+            contents(shard).find(std::string(reinterpret_cast<const char*>(tokens.data()), 128));
+        ASSERT_NE(at, std::string::npos);
+        flip_byte(shard, at);  // one chunk holds all tokens, so any window finds it
+        expect_refused_on_ranks(train(flipped, folder_ / "run"), kBadData, {shard, "/tokens"});
+    }
 }
 
 /// A data folder as others write it: one shard, no index.
@@ -170,9 +174,9 @@ TEST_F(BadInput, VocabulariesThatDoNotFitAreRefused) {
     // the tokenizer's
     const std::string mixed = copy("text");
     fs::remove(mixed + "/index.json");
-    fs::copy_file(*shared_ / "digits/chars.json", mixed + "/chars.json",
+    fs::copy_file(*shared_ / "digits/tokenizer.json", mixed + "/tokenizer.json",
                   fs::copy_options::overwrite_existing);
-    expect_refused_on_ranks(train(mixed, folder_ / "run"), kBadData, {mixed + "/chars.json"});
+    expect_refused_on_ranks(train(mixed, folder_ / "run"), kBadData, {mixed + "/tokenizer.json"});
     // the model's
     expect_refused_on_ranks({"evaluate", "--checkpoint", *shared_ / "run", "--data", *shared_ / "digits"},
                             kBadData, {"vocabulary of"});
@@ -208,7 +212,7 @@ TEST_F(BadInput, WrongUsageNamesTheOptionAndWhatIsAllowed) {
     write(folder_ / "bad.ini", "[train]\nbath = 3\n");
     expect_refused_on_ranks(train("text", out, "--config " + (folder_ / "bad.ini")), kUsage,
                             {"train.bath", "train.batch"});
-    EXPECT_FALSE(fs::exists(out));
+    EXPECT_FALSE(fs::exists(out + "/checkpoints"));
 }
 
 TEST_F(BadInput, MoreRanksThanLanesNamesTheOptionAndItsValue) {
