@@ -152,7 +152,6 @@ RunState parse_run(const Field& top) {
     if (const Field best = top["best"]; !best.is_null())
         run.best = BestMetric{best["value"].real(), best["step"].count()};
     run.patience = top["patience"].count();
-    run.evaluated = top["evaluated"].count();
     top["averages"].each_member(
         [&](const std::string& key, const Field& value) { run.averages.emplace_back(key, value.real()); });
     top["skips"].each_member(
@@ -226,7 +225,6 @@ std::string manifest_text(const Manifest& manifest) {
         line("best",
              run.best ? Json{{"value", number(run.best->value)}, {"step", run.best->step}}.dump() : "null");
         line("patience", Json(run.patience).dump());
-        line("evaluated", Json(run.evaluated).dump());
         line("averages", object_of("averages", run.averages, number).dump());
         line("skips", object_of("skips", run.skips, plain).dump());
         line("restarts", Json(run.restarts).dump());

@@ -55,7 +55,6 @@ struct RunState {
     NamedTexts configuration;
     std::optional<BestMetric> best;
     std::uint64_t patience = 0;  ///< evaluations since the best one
-    std::uint64_t evaluated = 0;  ///< the step of the last evaluation that `best` and `patience` know of
     NamedNumbers averages;       ///< running averages that the log shows
     NamedCounts skips;           ///< steps skipped, by reason
     std::uint64_t restarts = 0;

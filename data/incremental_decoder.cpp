@@ -27,12 +27,11 @@ IncrementalDecoder::IncrementalDecoder(const Tokenizer& tokenizer, std::span<con
 
 std::string IncrementalDecoder::add(std::int32_t id) {
     if (recent_.size() >= kMostRecent) {
+        // A tokenizer may write the first piece otherwise than the same piece further on, so lengths are taken anew.
+        const std::size_t withheld = tokenizer_.decode(recent_).size() - given_;
         const std::size_t dropped = recent_.size() - kKept;
-        const std::size_t bytes = tokenizer_.decode(std::span(recent_).first(dropped)).size();
-        if (bytes <= given_) {
-            recent_.erase(recent_.begin(), recent_.begin() + static_cast<std::ptrdiff_t>(dropped));
-            given_ -= bytes;
-        }
+        recent_.erase(recent_.begin(), recent_.begin() + static_cast<std::ptrdiff_t>(dropped));
+        given_ = tokenizer_.decode(recent_).size() - withheld;
     }
     recent_.push_back(id);
     const std::string text = tokenizer_.decode(recent_);

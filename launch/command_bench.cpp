@@ -7,6 +7,7 @@
 #include "launch/ranks.h"
 #include "launch/threads.h"
 #include "model/base/error.h"
+#include "parallel/lanes.h"
 #include "trainer/bench.h"
 
 namespace skein {
@@ -20,33 +21,34 @@ const BenchShape& shape_named(const std::string& name) {
 
 int run_bench_command(const Arguments& arguments, Ranks& ranks) {
     BenchOptions options;
+    const int own = own_processors(ranks);
     const BenchShape* shape = nullptr;
     ranks.together([&] {
         shape = &shape_named(arguments.value("shape"));
         options.steps = arguments.integer("steps", 1, 1'000'000);
         options.lanes = static_cast<int>(arguments.integer("lanes", 0, 1 << 20));
         options.threads =
-            threads_of_a_rank(static_cast<int>(arguments.integer("threads", 0, 4096)), ranks);
+            threads_of_a_rank(static_cast<int>(arguments.integer("threads", 0, 4096)), own, ranks);
         options.overlap = arguments.config.parallel.overlap;
         options.bucket_megabytes = arguments.config.parallel.bucket_megabytes;
         if (options.lanes == 0)  // as few as the ranks allow
             for (options.lanes = 1; options.lanes < ranks.session().size();) options.lanes *= 2;
     });
-    std::optional<BenchResult> result;
-    ranks.together([&] { result = run_bench(*shape, options, ranks.world()); });
+    ranks.together([&] { Lanes(options.lanes, ranks.session().size()); });
+    const BenchResult result = run_bench(*shape, options, ranks.world());
     if (!ranks.is_first()) return kExitDone;
     std::printf("%s (%s)\n", shape->name.c_str(), shape->what.c_str());
     std::printf("  %d ranks of %d threads, %d lanes, overlap %s\n", ranks.session().size(), options.threads, options.lanes,
                 options.overlap ? "on" : "off");
-    std::printf("  %.4f s a step (%.4f to %.4f), %.0f tokens/s\n", result->seconds, result->least_seconds,
-                result->most_seconds, result->tokens_per_second);
-    std::printf("  %.1f GFLOP/s, %.0f %% of the %.1f that OpenBLAS reaches on a large product here\n", result->gflops,
-                100.0 * result->gflops / result->sgemm_gflops, result->sgemm_gflops);
-    std::printf("  %.1f M parameters, peak %.0f MB of tensors a rank\n", static_cast<double>(result->parameters) * 1e-6,
-                static_cast<double>(result->peak_bytes) * 1e-6);
-    if (result->bytes_sent > 0)
-        std::printf("  %.2f MB sent a step and rank, %.0f %% of it before backward ended\n", result->bytes_sent * 1e-6,
-                    100.0 * result->sent_early);
+    std::printf("  %.4f s a step (%.4f to %.4f), %.0f tokens/s\n", result.seconds, result.least_seconds,
+                result.most_seconds, result.tokens_per_second);
+    std::printf("  %.1f GFLOP/s, %.0f %% of the %.1f that OpenBLAS reaches on a large product here\n", result.gflops,
+                100.0 * result.gflops / result.sgemm_gflops, result.sgemm_gflops);
+    std::printf("  %.1f M parameters, peak %.0f MB of tensors a rank\n", static_cast<double>(result.parameters) * 1e-6,
+                static_cast<double>(result.peak_bytes) * 1e-6);
+    if (result.bytes_sent > 0)
+        std::printf("  %.2f MB sent a step and rank, %.0f %% of it before backward ended\n", result.bytes_sent * 1e-6,
+                    100.0 * result.sent_early);
     std::fflush(stdout);
     if (arguments.has("json"))
         std::cout << nlohmann::ordered_json{{"shape", shape->name},
@@ -54,14 +56,14 @@ int run_bench_command(const Arguments& arguments, Ranks& ranks) {
                                             {"threads", options.threads},
                                             {"lanes", options.lanes},
                                             {"overlap", options.overlap},
-                                            {"seconds", result->seconds},
-                                            {"tokens_per_second", result->tokens_per_second},
-                                            {"gflops", result->gflops},
-                                            {"sgemm_gflops", result->sgemm_gflops},
-                                            {"parameters", result->parameters},
-                                            {"peak_bytes", result->peak_bytes},
-                                            {"bytes_sent", result->bytes_sent},
-                                            {"sent_early", result->sent_early}}
+                                            {"seconds", result.seconds},
+                                            {"tokens_per_second", result.tokens_per_second},
+                                            {"gflops", result.gflops},
+                                            {"sgemm_gflops", result.sgemm_gflops},
+                                            {"parameters", result.parameters},
+                                            {"peak_bytes", result.peak_bytes},
+                                            {"bytes_sent", result.bytes_sent},
+                                            {"sent_early", result.sent_early}}
                          .dump()
                   << std::endl;
     return kExitDone;

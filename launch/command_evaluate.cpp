@@ -3,6 +3,7 @@
 
 #include "checkpoint/checkpoint.h"
 #include "data/data_folder.h"
+#include "data/sampler.h"
 #include "launch/commands.h"
 #include "launch/failure.h"
 #include "launch/ranks.h"
@@ -15,7 +16,7 @@ namespace skein {
 namespace {
 
 int run_evaluate(const Arguments& arguments, Ranks& ranks) {
-    Stream stream(threads_of_a_rank(arguments.config.parallel.threads, ranks));
+    Stream stream(threads_of_a_rank(arguments.config.parallel.threads, own_processors(ranks), ranks));
     std::optional<Checkpoint> checkpoint;
     std::unique_ptr<Transformer> model;
     std::optional<TokenStream> tokens;
@@ -31,6 +32,9 @@ int run_evaluate(const Arguments& arguments, Ranks& ranks) {
                                  ", the model's is ", model->config().vocabulary));
         if (data.valid.empty()) throw DataError(text("evaluate: ", data.path, " has no validation shard"));
         tokens.emplace(data.path, data.valid, data.header);
+        if (validation_windows(tokens->tokens(), static_cast<std::uint64_t>(model->config().context)) == 0)
+            throw DataError(text("evaluate: ", tokens->tokens(), " validation tokens, wanted at least ",
+                                 model->config().context + 1, " (--model.context and one)"));
     });
     Evaluation result;
     ranks.together(

@@ -140,12 +140,15 @@ bool is_checkpoint(const std::filesystem::path& path) {
            std::filesystem::exists(path / "rank-00000.h5");
 }
 
-/// The newest checkpoint of a run's folder; empty when `path` is no such folder.
+/// The newest checkpoint of a run's folder; empty when `path` is no such folder. Throws CheckpointError when one there
+/// has a manifest that does not verify: nobody can say whether it is the newest.
 std::string newest_of_run(const std::filesystem::path& path) {
     const std::filesystem::path checkpoints = path / "checkpoints";
     if (!std::filesystem::is_directory(checkpoints)) return {};
-    const auto warn = [](const std::string& line) { std::cerr << "skein inspect: " << line << std::endl; };
+    std::string damaged;
+    const auto warn = [&](const std::string& line) { damaged = line; };
     const std::vector<CheckpointEntry> entries = list_checkpoints(checkpoints.string(), warn);
+    if (!damaged.empty()) throw CheckpointError(damaged);
     if (entries.empty())
         throw MissingError(text("inspect ", checkpoints.string(), ": found no checkpoint in it"));
     return (checkpoints / entries.front().name).string();

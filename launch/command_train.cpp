@@ -1,5 +1,5 @@
 #include <cstdio>
-#include <iostream>
+#include <filesystem>
 
 #include "launch/commands.h"
 #include "launch/failure.h"
@@ -8,6 +8,7 @@
 #include "launch/threads.h"
 #include "model/base/error.h"
 #include "parallel/process_grid.h"
+#include "trainer/stop_signal.h"
 #include "trainer/trainer.h"
 
 namespace skein {
@@ -37,7 +38,36 @@ std::string progress_line(const TrainProgress& at) {
     return line;
 }
 
-TrainRequest request_from(const Arguments& arguments, Ranks& ranks) {
+// As a shell reads it back.
+std::string shell_word(const std::string& word) {
+    const bool plain = !word.empty() && word.find_first_not_of("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
+                                                              "0123456789-_./=:,%+@") == std::string::npos;
+    if (plain) return word;
+    std::string quoted = "'";
+    for (const char c : word)
+        if (c == '\'')
+            quoted += "'\\''";
+        else
+            quoted += c;
+    return quoted + "'";
+}
+
+std::string resume_command(const Arguments& arguments, const Ranks& ranks) {
+    std::error_code ignored;
+    const std::string program = std::filesystem::read_symlink("/proc/self/exe", ignored).string();
+    std::string line = ranks.session().size() > 1 ? text("mpirun -np ", ranks.session().size(), " ") : "";
+    line += text(program.empty() ? "skein" : shell_word(program), " train");
+    for (std::size_t i = 0; i < arguments.words.size(); ++i) {
+        const std::string& word = arguments.words[i];
+        // where it began does not matter any more: it goes on from what OUT holds now
+        if (word == "--resume") ++i;
+        if (word == "--resume" || word.starts_with("--resume=")) continue;
+        line += text(" ", shell_word(word));
+    }
+    return line;
+}
+
+TrainRequest request_from(const Arguments& arguments, int own, const Ranks& ranks) {
     TrainRequest request;
     request.config = arguments.config;
     request.given = arguments.given;
@@ -46,11 +76,12 @@ TrainRequest request_from(const Arguments& arguments, Ranks& ranks) {
     request.resume = arguments.value("resume");
     request.accept_changed_data = arguments.value("data.changed") == "accept";
     request.init = arguments.value("init");
-    request.threads = threads_of_a_rank(arguments.config.parallel.threads, ranks);
+    request.threads = [own, &ranks](int asked) { return threads_of_a_rank(asked, own, ranks); };
     return request;
 }
 
 int run_train(const Arguments& arguments, Ranks& ranks) {
+    const StopSignal stop;  // from here on a signal asks for a stop, also while the run is being set up
     Progress progress(stderr, arguments.config.log.plain_seconds);
     TrainObserver observer;
     observer.step = [&](const TrainProgress& at) { progress.show(progress_line(at)); };
@@ -58,13 +89,11 @@ int run_train(const Arguments& arguments, Ranks& ranks) {
 
     std::optional<ProcessGrid> grid;
     ranks.together([&] { grid.emplace(ranks.session(), arguments.config.parallel.tensor); });
-    TrainRequest request;
-    ranks.together([&] { request = request_from(arguments, ranks); });
     TrainResult result;
     {
-        Trainer trainer(std::move(request), grid->world(), grid->data(), [&](const auto& part) { ranks.together(part); },
+        Trainer trainer(request_from(arguments, own_processors(ranks), ranks), grid->world(), grid->data(), [&](const auto& part) { ranks.together(part); },
                         observer);
-        result = trainer.run();
+        result = trainer.run(stop);
     }
     if (ranks.is_first()) {
         const std::string out = arguments.value("out");
@@ -76,24 +105,6 @@ int run_train(const Arguments& arguments, Ranks& ranks) {
 }
 
 }  // namespace
-
-std::string resume_command(const Arguments& arguments, Ranks& ranks) {
-    std::string line = ranks.session().size() > 1 ? text("mpirun -np ", ranks.session().size(), " ") : "";
-    line += "skein train";
-    for (const std::string& word : arguments.words) {
-        const bool plain = !word.empty() && word.find_first_not_of("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
-                                                                  "0123456789-_./=:,%+@") == std::string::npos;
-        line += ' ';
-        if (plain) {
-            line += word;
-            continue;
-        }
-        line += '\'';
-        for (const char c : word) line += c == '\'' ? std::string("'\\''") : std::string(1, c);
-        line += '\'';
-    }
-    return line;
-}
 
 Command train_command() {
     Command command;

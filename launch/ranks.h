@@ -26,6 +26,7 @@ class AgreedFailure : public std::exception {
 class Ranks {
   public:
     MpiSession& session() { return session_; }
+    const MpiSession& session() const { return session_; }
     Communicator& world() { return world_; }
     bool is_first() const { return session_.rank() == 0; }
 

@@ -24,7 +24,7 @@ struct BenchOptions {
     int threads = 1;
     int lanes = 1;
     bool overlap = true;
-    double bucket_megabytes = 4.0;
+    double bucket_megabytes = 1.0;
 };
 
 struct BenchResult {

@@ -49,7 +49,7 @@ struct ParallelSection {
     int lanes = 0;  ///< 0: the largest power of two that divides the batch, at most 8
     int threads = 0;  ///< 0: the processors this rank is bound to
     ReductionKind reduction = ReductionKind::kLanes;
-    double bucket_megabytes = 4.0;
+    double bucket_megabytes = 1.0;
     bool overlap = true;
 };
 

@@ -23,7 +23,7 @@ std::optional<std::int64_t> step_of(const Json& entry) {
     return step->get<std::int64_t>();
 }
 
-void drop_after(const std::string& path, std::int64_t step, std::int64_t evaluated) {
+void drop_after(const std::string& path, std::int64_t step) {
     std::ifstream in(path);
     if (!in) return;
     const std::string temporary = path + ".tmp";
@@ -33,8 +33,7 @@ void drop_after(const std::string& path, std::int64_t step, std::int64_t evaluat
     while (std::getline(in, line)) {
         const Json entry = Json::parse(line, nullptr, false);
         const std::optional<std::int64_t> at = step_of(entry);
-        if (at && *at <= (entry.contains("valid_loss") ? evaluated : step) &&
-            !in.eof())  // at the end: no newline
+        if (at && *at <= step && !in.eof())  // eof: the last line has no newline, so it is torn
             out << line << '\n';
         else
             dropped = true;
@@ -50,10 +49,9 @@ void drop_after(const std::string& path, std::int64_t step, std::int64_t evaluat
 
 }  // namespace
 
-RunLog::RunLog(const std::string& folder, std::int64_t step, std::int64_t evaluated,
-               std::function<void(const std::string&)> warn)
+RunLog::RunLog(const std::string& folder, std::int64_t step, std::function<void(const std::string&)> warn)
     : path_(folder + "/log.jsonl"), warn_(std::move(warn)) {
-    drop_after(path_, step, evaluated);
+    drop_after(path_, step);
     out_.open(path_, std::ios::app);
     if (!out_) throw IoError(text("log: cannot open ", path_));
 }

@@ -139,7 +139,7 @@ void require_none_refused(const ResumeComparison& comparison) {
     const ResumeChange& change = comparison.refused.front();
     throw ConfigError(
         text("option --", change.name, ": found ", change.wanted, ", wanted ", change.saved,
-             " as the checkpoint has it; a resumed run cannot change it (--resume never starts anew)"));
+             " as the checkpoint has it; a resumed run cannot change it: for another run, give another --out"));
 }
 
 }  // namespace skein

@@ -3,7 +3,6 @@
 #include <chrono>
 #include <cmath>
 #include <ctime>
-#include <exception>
 #include <filesystem>
 #include <nlohmann/json.hpp>
 #include <utility>
@@ -21,8 +20,11 @@ namespace fs = std::filesystem;
 using Clock = std::chrono::steady_clock;
 
 constexpr std::size_t kBatchesAhead = 4;
-constexpr std::uint64_t kStopFlag = 1, kUnreadFlag = 2;
+constexpr std::uint64_t kStopFlag = 1, kLockLostFlag = 2;
 constexpr const char* kDataName = "data";
+constexpr const char* kTokenizerName = "tokenizer";
+constexpr const char* kNotFinite = "not finite";
+constexpr const char* kInARow = "in a row";
 
 std::string find_text(const NamedTexts& texts, const std::string& name) {
     for (const auto& [key, value] : texts)
@@ -41,23 +43,47 @@ std::string utc_now() {
 
 }  // namespace
 
-Trainer::Trainer(TrainRequest request, Communicator& world, Communicator& data, const Together& together,
+Trainer::Trainer(TrainRequest request, Communicator& world, Communicator& data, Together together,
                  TrainObserver observer)
-    : together_(together),
-      request_(std::move(request)),
+    : request_(std::move(request)),
       world_(world),
       data_group_(data),
-      observer_(std::move(observer)),
-      stream_(request_.threads) {
-    together([&] { folder_ = open_data_folder(request_.data); });
-    together([&] { open_out(); });
-    start(together);
+      together_(std::move(together)),
+      observer_(std::move(observer)) {
+    together_([&] {  // a new run whose options contradict each other leaves nothing behind
+        if (!fs::exists(request_.out)) validate(effective(request_.config));
+    });
+    open_data();
+    together_([&] { open_out(); });
+    std::optional<Checkpoint> from;
+    together_([&] { from = find_start(); });
+    together_([&] { configure(from); });
+    together_([&] { agree_on_inputs(); });
+    together_([&] { training_step_.emplace(config_, *model_, *stream_, data_group_); });
+    together_([&] {
+        if (from)
+            resume_from(*from);
+        else if (!request_.init.empty())
+            load_weights(request_.init);
+    });
+    first_of_batch_0_ = consumed_;
+    together_([&] { start_log(from); });
 }
 
 Trainer::~Trainer() = default;
 
 void Trainer::say(const std::string& line) const {
     if (world_.rank() == 0 && observer_.line) observer_.line(line);
+}
+
+// Rank 0 looks at every byte first: HDF5 may crash on a damaged file, so nobody opens one before.
+void Trainer::open_data() {
+    together_([&] {
+        if (world_.rank() == 0) folder_ = open_data_folder(request_.data, DataCheck::kBytes);
+    });
+    together_([&] {
+        if (world_.rank() != 0) folder_ = open_data_folder(request_.data, DataCheck::kSizes);
+    });
 }
 
 void Trainer::open_out() {
@@ -70,53 +96,63 @@ void Trainer::open_out() {
     lock_ = RunLock::acquire(request_.out, LockOwner::this_process(), options);
 }
 
-void Trainer::start(const Together& together) {
+// Collective, and throws on all ranks or on none.
+std::optional<Checkpoint> Trainer::find_start() {
     const std::string checkpoints = request_.out + "/checkpoints";
     const Warn warn = [this](const std::string& line) { say(line); };
-    std::optional<Checkpoint> from;
-    together([&] {
-        if (request_.resume == "auto") {
-            from = newest_checkpoint(world_, checkpoints, warn);
-        } else if (request_.resume != "never") {
-            from = find_checkpoint(world_, request_.resume, warn);
-        } else if (!list_checkpoints(checkpoints, {}).empty()) {
-            throw ConfigError(text("--resume: found never, but ", checkpoints,
-                                   " holds checkpoints; wanted another --out, or remove them"));
-        }
-    });
+    if (request_.resume != "auto" && request_.resume != "never") return find_checkpoint(world_, request_.resume, warn);
+    bool has_any = false;
+    if (world_.rank() == 0) {
+        std::error_code ignored;
+        for (const fs::directory_entry& entry : fs::directory_iterator(checkpoints, ignored))
+            has_any |= entry.path().filename().string().starts_with("step-") && entry.path().extension() != ".tmp";
+    }
+    has_any = world_.all_reduce_value(std::int64_t{has_any}, Reduction::kMax) != 0;
+    if (!has_any) return std::nullopt;
+    if (request_.resume == "never")
+        throw ConfigError(text("--resume: found never, but ", checkpoints,
+                               " holds checkpoints; wanted another --out, or remove them"));
+    std::optional<Checkpoint> found = newest_checkpoint(world_, checkpoints, warn);
+    if (!found)  // never a silent start at step 0 over what was a run
+        throw CheckpointError(text(checkpoints, ": no checkpoint in it verifies; to start anew, give another --out"));
+    return found;
+}
 
-    together([&] {
-        config_ = effective(request_.config);
-        if (from) {
-            const RunConfig saved = from_settings(from->manifest().run.configuration);
-            const ResumeComparison comparison = compare_for_resume(saved, request_.config, request_.given);
-            require_none_refused(comparison);
-            config_ = effective(comparison.config);
-            for (const ResumeChange& change : comparison.notices)
-                say(text("resumed with another ", change.name, ": ", change.saved, " before, ", change.wanted, " now"));
-            check_data(from->manifest());
+// Local to a rank: the configuration that the run goes by, and what is made from it.
+void Trainer::configure(const std::optional<Checkpoint>& from) {
+    config_ = effective(request_.config);
+    if (from) {
+        const RunConfig saved = from_settings(from->manifest().run.configuration);
+        const ResumeComparison comparison = compare_for_resume(saved, request_.config, request_.given);
+        require_none_refused(comparison);
+        config_ = effective(comparison.config);
+        for (const ResumeChange& change : comparison.notices)
+            say(text("resumed with another ", change.name, ": ", change.saved, " before, ", change.wanted, " now"));
+        check_data(from->manifest());
+    }
+    if (config_.model.vocabulary == 0) config_.model.vocabulary = folder_.header.vocab_size;
+    if (config_.model.vocabulary != folder_.header.vocab_size)
+        throw DataError(text("--data: ", request_.data, " has a vocabulary of ", folder_.header.vocab_size,
+                             ", the model's is ", config_.model.vocabulary));
+    validate(config_);
+    const auto context = static_cast<std::uint64_t>(config_.model.context);
+    train_tokens_.emplace(folder_.path, folder_.train, folder_.header);
+    if (!folder_.valid.empty()) {
+        valid_tokens_.emplace(folder_.path, folder_.valid, folder_.header);
+        if (validation_windows(valid_tokens_->tokens(), context) == 0) {
+            say(text("no validation: ", valid_tokens_->tokens(), " tokens are less than a window of ", context + 1));
+            valid_tokens_.reset();
         }
-        if (config_.model.vocabulary == 0) config_.model.vocabulary = folder_.header.vocab_size;
-        if (config_.model.vocabulary != folder_.header.vocab_size)
-            throw DataError(text("--data: ", request_.data, " has a vocabulary of ", folder_.header.vocab_size,
-                                 ", the model's is ", config_.model.vocabulary));
-        validate(config_);
-        train_tokens_.emplace(folder_.path, folder_.train, folder_.header);
-        if (!folder_.valid.empty()) valid_tokens_.emplace(folder_.path, folder_.valid, folder_.header);
-        sampler_.emplace(train_tokens_->tokens(), static_cast<std::uint64_t>(config_.model.context), config_.train.seed);
-        if (world_.rank() == 0 && !folder_.tokenizer_file.empty())
-            tokenizer_files_.push_back({fs::path(folder_.tokenizer_file).filename().string(),
-                                        read_file((fs::path(folder_.path) / fs::path(folder_.tokenizer_file).filename()).string())});
-        model_.emplace(stream_, config_.model, config_.train.seed);
-        training_step_.emplace(config_, *model_, stream_, data_group_);
-        store_.emplace(checkpoints, config_.checkpoint.keep, warn);
-    });
-    together([&] {
-        if (from)
-            resume_from(*from);
-        else if (!request_.init.empty())
-            load_weights(request_.init);
-    });
+    }
+    sampler_.emplace(train_tokens_->tokens(), context, config_.train.seed);
+    if (world_.rank() == 0 && !folder_.tokenizer_file.empty()) {
+        const std::string name = fs::path(folder_.tokenizer_file).filename().string();
+        tokenizer_files_.push_back({name, read_file(folder_.path + "/" + name)});
+    }
+    stream_.emplace(request_.threads(config_.parallel.threads));
+    model_.emplace(*stream_, config_.model, config_.train.seed);
+    store_.emplace(request_.out + "/checkpoints", config_.checkpoint.keep,
+                   [this](const std::string& line) { say(line); });
     state_.configuration = to_settings(config_);
     state_.leans_on = bits_lean_on();
     if (from)
@@ -124,12 +160,33 @@ void Trainer::start(const Together& together) {
             if (const std::string before = find_text(from->manifest().run.leans_on, name); before != value)
                 say(text("this run's bits may differ from here on: ", name, " was '", before, "', is '", value, "'"));
     state_.leans_on.emplace_back(kDataName, folder_.fingerprint);
+    state_.leans_on.emplace_back(kTokenizerName, folder_.header.tokenizer_sha256);
     state_.grid = {static_cast<std::uint64_t>(data_group_.size()), static_cast<std::uint64_t>(config_.parallel.tensor)};
-    first_of_batch_0_ = consumed_;
-    together([&] { start_log(from); });
+}
+
+// Replicas stay equal only if every rank computes from the same things.
+void Trainer::agree_on_inputs() {
+    std::string mine;
+    for (const auto& texts : {state_.configuration, state_.leans_on})
+        for (const auto& [name, value] : texts) mine += text(name, "=", value, "\n");
+    const std::vector<std::string> all = world_.all_gather_text(mine);
+    for (std::size_t rank = 1; rank < all.size(); ++rank) {
+        if (all[rank] == all[0]) continue;
+        std::size_t at = 0;
+        while (at < all[rank].size() && at < all[0].size() && all[rank][at] == all[0][at]) ++at;
+        const auto line = [&](const std::string& lines) {
+            const std::size_t begin = at == 0 ? 0 : lines.rfind('\n', at - 1) + 1;
+            return lines.substr(begin, lines.find('\n', at) - begin);
+        };
+        throw ConfigError(text("train: rank ", rank, " has ", line(all[rank]), ", rank 0 has ", line(all[0]),
+                               "; wanted the same on all ranks, or their replicas would part"));
+    }
 }
 
 void Trainer::check_data(const Manifest& manifest) {
+    const std::string tokenizer = find_text(manifest.run.leans_on, kTokenizerName);
+    if (tokenizer != folder_.header.tokenizer_sha256)
+        throw DataError(text("--data: the tokenizer of ", request_.data, " is not the one that this run began with"));
     const std::string before = find_text(manifest.run.leans_on, kDataName);
     if (before.empty() || before == folder_.fingerprint) return;
     if (!request_.accept_changed_data)
@@ -140,9 +197,21 @@ void Trainer::check_data(const Manifest& manifest) {
 
 void Trainer::resume_from(const Checkpoint& checkpoint) {
     checkpoint.load(world_, state_tensors());
-    state_ = checkpoint.manifest().run;
+    RunState saved = checkpoint.manifest().run;
+    saved.configuration = std::move(state_.configuration);
+    saved.leans_on = std::move(state_.leans_on);
+    saved.grid = state_.grid;
+    const bool same_measure = find_text(checkpoint.manifest().run.leans_on, kDataName) == folder_.fingerprint &&
+                              from_settings(checkpoint.manifest().run.configuration).eval.windows == config_.eval.windows;
+    if (saved.best && (request_.resume != "auto" || !same_measure)) {
+        say("the best validation loss so far is not carried over: it is of another folder or other validation data");
+        saved.best.reset();
+        saved.patience = 0;
+    }
+    state_ = std::move(saved);
     ++state_.restarts;
     consumed_ = sampler_->sample({state_.place.epoch, state_.place.window});
+    // A checkpoint is written after the evaluation that was due at its step.
     saved_step_ = state_.step;
     newest_checkpoint_ = checkpoint.folder();
     say(text("resumed from ", checkpoint.folder(), " at step ", state_.step));
@@ -156,13 +225,12 @@ void Trainer::load_weights(const std::string& from) {
 
 void Trainer::start_log(const std::optional<Checkpoint>& from) {
     if (world_.rank() != 0) return;
-    log_.emplace(request_.out, static_cast<std::int64_t>(state_.step), static_cast<std::int64_t>(state_.evaluated),
-                 [this](const std::string& line) { say(line); });
+    log_.emplace(request_.out, static_cast<std::int64_t>(state_.step), [this](const std::string& line) { say(line); });
     write_file_atomic(FileSystem::real(), request_.out + "/config.ini", write_ini(to_settings(config_)));
     nlohmann::ordered_json line = {{"start", utc_now()},
                                    {"step", state_.step},
                                    {"ranks", world_.size()},
-                                   {"threads", request_.threads},
+                                   {"threads", stream_->run([](auto& device) { return device.threads; })},
                                    {"restarts", state_.restarts}};
     if (from) {
         line["resumed_from"] = from->folder();
@@ -199,31 +267,15 @@ SaveOutcome Trainer::save() {
     return outcome;
 }
 
-bool Trainer::is_enough() const {
-    return config_.eval.patience > 0 && state_.patience >= static_cast<std::uint64_t>(config_.eval.patience);
-}
-
-/// At every eval.every-th step and the last one, once. A run that was stopped before it makes up for it, so that early
-/// stopping and the best checkpoint do not depend on stops.
-bool Trainer::evaluation_is_due() const {
-    const auto every = static_cast<std::uint64_t>(config_.eval.every);
-    const auto steps = static_cast<std::uint64_t>(config_.train.steps);
-    return valid_tokens_ && state_.evaluated != state_.step &&
-           (state_.step == steps || (every > 0 && state_.step % every == 0));
-}
-
-/// True when that is enough: --eval.patience.
-bool Trainer::evaluate_now() {
-    state_.evaluated = state_.step;
-    saved_step_ = ~std::uint64_t{0};
-    together_([&] { evaluation_ = evaluate(*model_, stream_, data_group_, *valid_tokens_, config_.eval.windows); });
+void Trainer::evaluate_now() {
+    together_([&] { evaluation_ = evaluate(*model_, *stream_, data_group_, *valid_tokens_, config_.eval.windows); });
     const auto step = static_cast<std::int64_t>(state_.step);
     if (log_) log_->evaluation(step, *evaluation_);
     say(text("step ", step, ": validation loss ", evaluation_->loss, ", perplexity ", evaluation_->perplexity(),
              ", accuracy ", evaluation_->accuracy));
     if (!std::isfinite(evaluation_->loss) || (state_.best && state_.best->value <= evaluation_->loss)) {
         ++state_.patience;
-        return is_enough();
+        return;
     }
     const std::optional<BestMetric> before = std::exchange(state_.best, BestMetric{evaluation_->loss, state_.step});
     const std::uint64_t patience = std::exchange(state_.patience, 0);
@@ -231,22 +283,26 @@ bool Trainer::evaluate_now() {
         state_.best = before;
         state_.patience = patience;
     }
-    return false;
+}
+
+bool Trainer::out_of_patience() const {
+    return config_.eval.patience > 0 && state_.patience >= static_cast<std::uint64_t>(config_.eval.patience);
+}
+
+std::uint64_t& Trainer::skips(const char* reason) {
+    for (auto& [name, count] : state_.skips)
+        if (name == reason) return count;
+    return state_.skips.emplace_back(reason, 0).second;
 }
 
 void Trainer::count_skip(const StepOutcome& outcome) {
     if (!outcome.skipped) {
-        skipped_in_a_row_ = 0;
+        if (!state_.skips.empty()) skips(kInARow) = 0;
         return;
     }
-    for (auto& [reason, count] : state_.skips)
-        if (reason == "not finite") ++count;
-    if (state_.skips.empty()) state_.skips.emplace_back("not finite", 1);
+    ++skips(kNotFinite);
+    ++skips(kInARow);
     say(text("step ", state_.step, " skipped: loss ", outcome.loss, ", gradient norm ", outcome.gradient_norm));
-    if (++skipped_in_a_row_ >= config_.train.max_skipped)
-        throw Error(text("train: ", skipped_in_a_row_, " steps in a row had no finite loss and gradient (",
-                         "--train.max-skipped); the newest checkpoint is ",
-                         newest_checkpoint_.empty() ? "none" : newest_checkpoint_));
 }
 
 TokenBatch Trainer::read_own(std::uint64_t batch) const {
@@ -257,70 +313,65 @@ TokenBatch Trainer::read_own(std::uint64_t batch) const {
                         static_cast<std::uint64_t>(own.end - own.begin));
 }
 
-TokenBatch Trainer::blank_batch() const {
-    const SampleRange own = training_step_->own_samples();
-    TokenBatch blank;
-    blank.context = static_cast<std::uint64_t>(config_.model.context);
-    blank.inputs.resize(static_cast<std::size_t>((own.end - own.begin) * config_.model.context));
-    blank.targets = blank.inputs;
-    return blank;
+void Trainer::step(const TokenBatch& batch, const StopSignal& stop, StepOutcome& outcome, double& seconds) {
+    const auto start = Clock::now();
+    std::uint64_t flags = stop.requested() ? kStopFlag : 0;
+    if (lock_ && !lock_->held()) flags |= kLockLostFlag;
+    outcome = training_step_->run(batch, static_cast<std::int64_t>(state_.step),
+                                  static_cast<std::int64_t>(state_.updates) + 1, flags);
+    ++state_.step;
+    consumed_ += static_cast<std::uint64_t>(config_.train.batch);
+    if (!outcome.skipped) ++state_.updates;
+    seconds = std::chrono::duration<double>(Clock::now() - start).count();
+    state_.seconds += seconds;
+    if ((outcome.flags & kLockLostFlag) != 0)
+        together_([&] { throw IoError(text("train: another process took over ", request_.out, "; this one leaves it alone")); });
+    const auto number = static_cast<std::int64_t>(state_.step);
+    if (log_ && (number % config_.log.every == 0 || outcome.skipped)) log_->step(number, outcome, seconds);
+    count_skip(outcome);
 }
 
-TrainResult Trainer::run() {
+TrainResult Trainer::run(const StopSignal& stop) {
     Prefetcher batches([this](std::uint64_t batch) { return read_own(batch); }, 0, kBatchesAhead);
     if (training_step_->rows_of_a_pass() < 512 && config_.parallel.lanes > 1)
         say(text("a pass has ", training_step_->rows_of_a_pass(), " tokens (batch over --parallel.lanes ",
                  config_.parallel.lanes, "); fewer lanes run faster and allow fewer ranks"));
     TrainResult result;
     double pace = 0.0;
-    bool enough = is_enough() || (evaluation_is_due() && evaluate_now());
     const auto steps = static_cast<std::uint64_t>(config_.train.steps);
-    while (state_.step < steps && !enough) {
-        const auto start = Clock::now();
-        std::uint64_t flags = stop_.requested() || (lock_ && !lock_->held()) ? kStopFlag : 0;
-        TokenBatch batch;
-        std::exception_ptr unread;
-        try {
-            batch = batches.next();
-        } catch (...) {  // the others are about to exchange gradients with this rank: they are told with the step's scalars
-            unread = std::current_exception();
-            batch = blank_batch();
-            flags |= kUnreadFlag;
-        }
-        const StepOutcome outcome =
-            training_step_->run(batch, static_cast<std::int64_t>(state_.step),
-                                static_cast<std::int64_t>(state_.updates) + 1, flags);
-        if ((outcome.flags & kUnreadFlag) != 0)  // what this step came to is never saved
-            together_([&] {
-                if (unread) std::rethrow_exception(unread);
-            });
-        ++state_.step;
-        consumed_ += static_cast<std::uint64_t>(config_.train.batch);
-        if (!outcome.skipped) ++state_.updates;
-        const double seconds = std::chrono::duration<double>(Clock::now() - start).count();
-        state_.seconds += seconds;
+    bool stopped = false, hopeless = false;
+    while (state_.step < steps && !out_of_patience() && !stopped && !hopeless) {
+        StepOutcome outcome;
+        double seconds = 0.0;
+        step(batches.next(), stop, outcome, seconds);
+        stopped = (outcome.flags & kStopFlag) != 0;
+        hopeless = outcome.skipped && skips(kInARow) >= static_cast<std::uint64_t>(config_.train.max_skipped);
         pace = pace == 0.0 ? seconds : 0.95 * pace + 0.05 * seconds;
-        const auto step = static_cast<std::int64_t>(state_.step);
-        if (log_ && (step % config_.log.every == 0 || outcome.skipped)) log_->step(step, outcome, seconds);
+        const auto number = static_cast<std::int64_t>(state_.step);
         if (world_.rank() == 0 && observer_.step)
-            observer_.step({step, config_.train.steps, outcome, seconds,
+            observer_.step({number, config_.train.steps, outcome, seconds,
                             pace * static_cast<double>(steps - state_.step), evaluation_});
-        count_skip(outcome);
-        if ((outcome.flags & kStopFlag) != 0) {
-            result.end = TrainEnd::kStopped;
-            break;
-        }
-        if (evaluation_is_due()) enough = evaluate_now();
-        const bool save_is_due = config_.checkpoint.every > 0 && step % config_.checkpoint.every == 0;
-        if (save_is_due && saved_step_ != state_.step) save();
+        // What is due at this step is done even when the run is to stop here: resuming does not make up for it.
+        const auto due = [&](std::int64_t every) { return every > 0 && number % every == 0; };
+        if (valid_tokens_ && (due(config_.eval.every) || state_.step == steps)) evaluate_now();
+        if (due(config_.checkpoint.every) && saved_step_ != state_.step) save();
     }
-    if (enough) say(text("stopped early: ", state_.patience, " evaluations without a better validation loss"));
+    if (out_of_patience())
+        say(text("stopped early: ", state_.patience, " evaluations without a better validation loss"));
     if (saved_step_ != state_.step) {
         const SaveOutcome last = save();
         if (!last)
-            throw IoError(text("train: the last checkpoint could not be saved: rank ", last.failed_rank, ": ",
-                               last.message));
+            together_([&] {
+                throw IoError(text("train: the last checkpoint could not be saved: rank ", last.failed_rank, ": ",
+                                   last.message));
+            });
     }
+    if (hopeless)
+        together_([&] {
+            throw Error(text("train: ", skips(kInARow), " steps in a row had no finite loss and gradient ",
+                             "(--train.max-skipped); the newest checkpoint is ", newest_checkpoint_));
+        });
+    result.end = stopped && state_.step < steps && !out_of_patience() ? TrainEnd::kStopped : TrainEnd::kFinished;
     result.checkpoint = newest_checkpoint_;
     result.step = static_cast<std::int64_t>(state_.step);
     result.evaluation = evaluation_;

@@ -26,7 +26,8 @@ struct TrainRequest {
     std::string resume = "auto";  ///< auto, never, or a checkpoint's or run's folder
     bool accept_changed_data = false;
     std::string init;  ///< a checkpoint's or run's folder to take the weights from; empty: none
-    int threads = 1;
+    /// The threads of this rank, for --parallel.threads of the configuration that the run goes by.
+    std::function<int(int asked)> threads;
 };
 
 /// What a step or an evaluation came to, for whoever shows it. Rank 0 only.
@@ -59,41 +60,42 @@ using Together = std::function<void(const std::function<void()>&)>;
 class Trainer {
   public:
     /// Opens data and OUT, resumes or starts. Collective; `together` must throw on all ranks when a part fails on any.
-    /// The communicators and what `together` and the observer refer to must outlive it.
-    Trainer(TrainRequest request, Communicator& world, Communicator& data, const Together& together,
-            TrainObserver observer);
+    /// The communicators and the observer's targets must outlive it.
+    Trainer(TrainRequest request, Communicator& world, Communicator& data, Together together, TrainObserver observer);
     ~Trainer();
 
-    /// Trains until the last step, an early stop or a signal, and saves. Throws, through `together`, when data cannot be
-    /// read; IoError, on all ranks, when the last
-    /// checkpoint could not be saved, and Error when too many steps in a row were skipped.
-    TrainResult run();
+    /// Trains until the last step, an early stop or a signal, and saves. Throws, by way of `together`, IoError when the
+    /// last checkpoint could not be saved or another process took over OUT, and Error when too many steps in a row were
+    /// skipped.
+    TrainResult run(const StopSignal& stop);
 
   private:
+    void open_data();
     void open_out();
-    void start(const Together& together);
+    std::optional<Checkpoint> find_start();
+    void configure(const std::optional<Checkpoint>& from);
+    void check_data(const Manifest& manifest);
+    void agree_on_inputs();
     void resume_from(const Checkpoint& checkpoint);
     void load_weights(const std::string& from);
-    void check_data(const Manifest& manifest);
     void start_log(const std::optional<Checkpoint>& from);
+    bool out_of_patience() const;
+    void step(const TokenBatch& batch, const StopSignal& stop, StepOutcome& outcome, double& seconds);
     std::vector<StateTensor> state_tensors();
     SaveOutcome save();
-    bool is_enough() const;
-    bool evaluation_is_due() const;
-    bool evaluate_now();
+    void evaluate_now();
     void count_skip(const StepOutcome& outcome);
+    std::uint64_t& skips(const char* reason);
     TokenBatch read_own(std::uint64_t batch) const;
-    TokenBatch blank_batch() const;
     void say(const std::string& line) const;
 
-    Together together_;
-    StopSignal stop_;  // from the start on: a signal while data is being opened stops the run after its first step
     TrainRequest request_;
     Communicator& world_;
     Communicator& data_group_;
+    Together together_;
     TrainObserver observer_;
     RunConfig config_;  ///< effective
-    Stream stream_;
+    std::optional<Stream> stream_;
     DataFolder folder_;
     std::vector<SideFile> tokenizer_files_;
     std::optional<RunLock> lock_;
@@ -106,7 +108,6 @@ class Trainer {
     RunState state_;
     std::uint64_t consumed_ = 0;       ///< samples, since the run began
     std::uint64_t first_of_batch_0_ = 0;  ///< samples consumed when this process began
-    std::int64_t skipped_in_a_row_ = 0;
     std::uint64_t saved_step_ = ~std::uint64_t{0};
     std::string newest_checkpoint_;
     std::optional<Evaluation> evaluation_;

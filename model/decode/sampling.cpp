@@ -13,17 +13,20 @@ std::int32_t sample_token(std::span<const float> logits, const SamplingOptions& 
     if (options.temperature < 0.0 || options.top_k < 0 || options.top_p <= 0.0 || options.top_p > 1.0)
         throw ConfigError(text("sampling: temperature ", options.temperature, ", top-k ", options.top_k, ", top-p ",
                                options.top_p, "; wanted at least 0, at least 0, and in (0, 1]"));
+    if (logits.empty() || !std::ranges::all_of(logits, [](float x) { return std::isfinite(x); }))
+        throw DataError("sampling: a logit is not finite");
     const auto best = std::max_element(logits.begin(), logits.end());
-    if (best == logits.end() || !std::isfinite(*best)) throw DataError("sampling: no logit is finite");
     if (options.temperature == 0.0) return static_cast<std::int32_t>(best - logits.begin());
 
     std::vector<std::int32_t> ids(logits.size());
     std::iota(ids.begin(), ids.end(), 0);
-    std::stable_sort(ids.begin(), ids.end(), [&](std::int32_t a, std::int32_t b) {
-        return logits[static_cast<std::size_t>(a)] > logits[static_cast<std::size_t>(b)];
-    });
-    if (options.top_k > 0 && static_cast<std::size_t>(options.top_k) < ids.size())
-        ids.resize(static_cast<std::size_t>(options.top_k));
+    const std::size_t count = options.top_k > 0 ? std::min(ids.size(), static_cast<std::size_t>(options.top_k)) : ids.size();
+    std::partial_sort(ids.begin(), ids.begin() + static_cast<std::ptrdiff_t>(count), ids.end(),
+                      [&](std::int32_t a, std::int32_t b) {
+                          const float x = logits[static_cast<std::size_t>(a)], y = logits[static_cast<std::size_t>(b)];
+                          return x != y ? x > y : a < b;
+                      });
+    ids.resize(count);
     std::vector<double> weights;
     for (const std::int32_t id : ids)
         weights.push_back(std::exp((static_cast<double>(logits[static_cast<std::size_t>(id)]) - *best) / options.temperature));

@@ -15,7 +15,7 @@ struct SamplingOptions {
 };
 
 /// A token chosen from its logits by one uniform number in [0, 1). Of equal logits the smaller id comes first. Throws
-/// ConfigError for options out of range, DataError when no logit is finite.
+/// ConfigError for options out of range, DataError when a logit is not finite.
 std::int32_t sample_token(std::span<const float> logits, const SamplingOptions& options, double uniform);
 
 }  // namespace skein

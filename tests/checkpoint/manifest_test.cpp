@@ -19,7 +19,6 @@ Manifest example() {
     out.run.configuration = {{"model.width", "512"}, {"train.note", "quotes \" and \n lines, ö"}, {"a", ""}};
     out.run.best = BestMetric{0.1 + 0.2, 900};
     out.run.patience = 1;
-    out.run.evaluated = 900;
     out.run.averages = {{"loss", 1.0 / 3.0}, {"gradient_norm", HUGE_VAL}};
     out.run.skips = {{"gradient", 2}};
     out.run.restarts = 3;

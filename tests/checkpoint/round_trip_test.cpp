@@ -189,7 +189,6 @@ TEST(StateHash, IsTheHashOfItsDocumentedText) {
     RunState same = run;
     same.best = BestMetric{1.0, 2};
     same.patience = 3;
-    same.evaluated = 2;
     same.restarts = 4;
     same.seconds = 5.0;
     EXPECT_EQ(state_hash(tensors, same), state_hash(tensors, run));

@@ -134,12 +134,11 @@ void multiply_blocks(CpuStream& stream, const GemmArgs& args, int threads) {
     float* const packed_b = reinterpret_cast<float*>(scratch.get()->data);
     float* const packed_a = packed_b + b_size;
 
-#pragma omp parallel num_threads(threads) if (threads > 1)
     for (std::int64_t column = 0; column < args.n; column += most_columns) {
         const std::int64_t columns = std::min(most_columns, args.n - column);
         for (std::int64_t row = 0; row < args.m; row += most_rows) {
             const std::int64_t rows = std::min(most_rows, args.m - row);
-            // Tasks: about 96 rows each; columns are split as well when there are few of them.
+            // Tasks: about kTaskRows rows each; columns are split as well when there are few of them.
             const std::int64_t row_tasks = divide_up(rows, kTaskRows);
             const std::int64_t task_rows = round_up(divide_up(rows, row_tasks), kTileRows);
             const std::int64_t wanted = threads > 1 ? divide_up(8 * threads, row_tasks) : 1;
@@ -151,8 +150,7 @@ void multiply_blocks(CpuStream& stream, const GemmArgs& args, int threads) {
                 constexpr std::int64_t kPackColumns = 4 * kTileColumns, kPackRows = 16 * kTileRows;
                 const std::int64_t b_packs = divide_up(columns, kPackColumns);
                 const std::int64_t a_packs = pack_a ? divide_up(rows, kPackRows) : 0;
-#pragma omp for schedule(dynamic, 1)
-                for (std::int64_t i = 0; i < b_packs + a_packs; ++i) {
+                parallel_for_uneven(threads, b_packs + a_packs, [&](std::int64_t i) {
                     if (i < b_packs) {
                         const std::int64_t j = i * kPackColumns;
                         pack_right<16>(args, p, k, column + j, std::min(kPackColumns, columns - j),
@@ -161,12 +159,11 @@ void multiply_blocks(CpuStream& stream, const GemmArgs& args, int threads) {
                         const std::int64_t j = (i - b_packs) * kPackRows;
                         pack_left(args, p, k, row + j, std::min(kPackRows, rows - j), packed_a + j * k);
                     }
-                }
+                });
                 const TileOutput out = output_of(args, p, k);
-#pragma omp for schedule(dynamic, 1)
-                for (std::int64_t i = 0; i < row_tasks * column_tasks; ++i) {
+                parallel_for_uneven(threads, row_tasks * column_tasks, [&](std::int64_t i) {
                     const std::int64_t r = i / column_tasks * task_rows, c = i % column_tasks * task_columns;
-                    if (r >= rows) continue;
+                    if (r >= rows) return;
                     const Part part{row + r,    std::min(task_rows, rows - r),
                                     column + c, std::min(task_columns, columns - c),
                                     p,          k};
@@ -176,7 +173,7 @@ void multiply_blocks(CpuStream& stream, const GemmArgs& args, int threads) {
                     } else {
                         multiply_part(part, left_in_place(args, row + r, p), kTileRows * args.lda, b, out);
                     }
-                }
+                });
             }
         }
     }

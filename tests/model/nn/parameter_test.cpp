@@ -6,7 +6,7 @@
 #include <set>
 
 #include "model/base/error.h"
-#include "small_model.h"
+#include "tests/model/nn/small_model.h"
 
 namespace skein::test {
 namespace {

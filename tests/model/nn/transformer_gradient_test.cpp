@@ -2,7 +2,7 @@
 // differences.
 #include <cmath>
 
-#include "small_model.h"
+#include "tests/model/nn/small_model.h"
 #include "tests/support/gradient_check.h"
 #include "tests/support/reference_model.h"
 

@@ -6,7 +6,7 @@
 
 #include "model/base/error.h"
 #include "model/kernels/cross_entropy.h"
-#include "small_model.h"
+#include "tests/model/nn/small_model.h"
 #include "tests/support/gradient_check.h"
 
 namespace skein::test {
