@@ -3,6 +3,7 @@
 #include <chrono>
 #include <cmath>
 #include <ctime>
+#include <exception>
 #include <filesystem>
 #include <nlohmann/json.hpp>
 #include <utility>
@@ -20,7 +21,7 @@ namespace fs = std::filesystem;
 using Clock = std::chrono::steady_clock;
 
 constexpr std::size_t kBatchesAhead = 4;
-constexpr std::uint64_t kStopFlag = 1, kLockLostFlag = 2;
+constexpr std::uint64_t kStopFlag = 1, kLockLostFlag = 2, kUnreadFlag = 4;
 constexpr const char* kDataName = "data";
 constexpr const char* kTokenizerName = "tokenizer";
 constexpr const char* kNotFinite = "not finite";
@@ -313,9 +314,27 @@ TokenBatch Trainer::read_own(std::uint64_t batch) const {
                         static_cast<std::uint64_t>(own.end - own.begin));
 }
 
-void Trainer::step(const TokenBatch& batch, const StopSignal& stop, StepOutcome& outcome, double& seconds) {
+TokenBatch Trainer::blank_batch() const {
+    const SampleRange own = training_step_->own_samples();
+    TokenBatch blank;
+    blank.context = static_cast<std::uint64_t>(config_.model.context);
+    blank.inputs.resize(static_cast<std::size_t>((own.end - own.begin) * config_.model.context));
+    blank.targets = blank.inputs;
+    return blank;
+}
+
+void Trainer::step(Prefetcher& batches, const StopSignal& stop, StepOutcome& outcome, double& seconds) {
     const auto start = Clock::now();
     std::uint64_t flags = stop.requested() ? kStopFlag : 0;
+    TokenBatch batch;
+    std::exception_ptr unread;
+    try {
+        batch = batches.next();
+    } catch (...) {  // the others are about to exchange gradients with this rank: they hear of it with the step's scalars
+        unread = std::current_exception();
+        batch = blank_batch();
+        flags |= kUnreadFlag;
+    }
     if (lock_ && !lock_->held()) flags |= kLockLostFlag;
     outcome = training_step_->run(batch, static_cast<std::int64_t>(state_.step),
                                   static_cast<std::int64_t>(state_.updates) + 1, flags);
@@ -324,6 +343,10 @@ void Trainer::step(const TokenBatch& batch, const StopSignal& stop, StepOutcome&
     if (!outcome.skipped) ++state_.updates;
     seconds = std::chrono::duration<double>(Clock::now() - start).count();
     state_.seconds += seconds;
+    if ((outcome.flags & kUnreadFlag) != 0)
+        together_([&] {
+            if (unread) std::rethrow_exception(unread);
+        });
     if ((outcome.flags & kLockLostFlag) != 0)
         together_([&] { throw IoError(text("train: another process took over ", request_.out, "; this one leaves it alone")); });
     const auto number = static_cast<std::int64_t>(state_.step);
@@ -343,7 +366,7 @@ TrainResult Trainer::run(const StopSignal& stop) {
     while (state_.step < steps && !out_of_patience() && !stopped && !hopeless) {
         StepOutcome outcome;
         double seconds = 0.0;
-        step(batches.next(), stop, outcome, seconds);
+        step(batches, stop, outcome, seconds);
         stopped = (outcome.flags & kStopFlag) != 0;
         hopeless = outcome.skipped && skips(kInARow) >= static_cast<std::uint64_t>(config_.train.max_skipped);
         pace = pace == 0.0 ? seconds : 0.95 * pace + 0.05 * seconds;

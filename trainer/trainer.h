@@ -80,7 +80,8 @@ class Trainer {
     void load_weights(const std::string& from);
     void start_log(const std::optional<Checkpoint>& from);
     bool out_of_patience() const;
-    void step(const TokenBatch& batch, const StopSignal& stop, StepOutcome& outcome, double& seconds);
+    TokenBatch blank_batch() const;
+    void step(Prefetcher& batches, const StopSignal& stop, StepOutcome& outcome, double& seconds);
     std::vector<StateTensor> state_tensors();
     SaveOutcome save();
     void evaluate_now();
