@@ -268,6 +268,8 @@ TEST_F(BadInput, ADamagedCheckpointIsPassedOver) {
         flip_byte(entry.path() / "manifest.json", 99);
     const Outcome none = run_skein({"evaluate", "--checkpoint", all, "--data", *shared_ / "text"}, 2);
     EXPECT_TRUE(none.code == kBadData || none.code == kMissing) << none.errors;
+    const Outcome again = run_skein(train("text", all, "--train.steps 8"));
+    EXPECT_EQ(again.code, kBadData) << "no silent start over what was a run: " << again.errors;
     expect_refused(run_skein({"evaluate", "--checkpoint", all + "/checkpoints/step-00000006", "--data",
                               *shared_ / "text"}),
                    kBadData, {"manifest.json"});

@@ -24,12 +24,14 @@ class TrainerTest : public testing::Test {
         for (const auto& [name, value] : settings) request.given.insert(name);
         request.data = folder_.path();
         request.out = folder_ / "run";
+        request.threads = [](int) { return 1; };
         lines_.clear();
+        const StopSignal stop;
         TrainObserver observer;
         observer.line = [&](const std::string& line) { lines_ += line + "\n"; };
         Trainer trainer(
             request, world_, data_, [](const std::function<void()>& part) { part(); }, observer);
-        return trainer.run();
+        return trainer.run(stop);
     }
 
     std::set<std::string> checkpoints() const {
