@@ -171,6 +171,9 @@ void check_tokenizer(const DataFolder& folder, const std::string& name, const st
     if (tokenizer->vocab_size() != header.vocab_size)
         throw DataError(text(file, ": has a vocabulary of ", tokenizer->vocab_size(), ", the shards have ",
                              header.vocab_size));
+    if (folder.kind == DataKind::kPairs && tokenizer->end_of_document() != SentencePieceIds::kEnd)
+        throw DataError(text(file, ": its end token is not id ", SentencePieceIds::kEnd,
+                             ", as pairs have it (see skein prepare --source --target)"));
 }
 
 void check_tokenizers(const DataFolder& folder) {

@@ -3,6 +3,7 @@
 #include <array>
 #include <limits>
 
+#include "data/tokenizer.h"
 #include "model/base/error.h"
 
 namespace skein {
@@ -13,9 +14,16 @@ constexpr const char* kTarget = "/target";
 constexpr const char* kSourcePrefix = "source_";  // of attributes
 
 PairHeader read_header(const Hdf5File& file) {
-    const ShardHeader target = read_shard_header(file);
-    if (!file.has_attribute(std::string(kSourcePrefix) + "vocab_size")) return {target, target};
-    return {read_shard_header(file, kSourcePrefix), target};
+    PairHeader header;
+    header.source = header.target = read_shard_header(file);
+    if (file.has_attribute(std::string(kSourcePrefix) + "vocab_size"))
+        header.source = read_shard_header(file, kSourcePrefix);
+    for (const ShardHeader& side : {header.source, header.target})
+        if (side.vocab_size <= SentencePieceIds::kPadding)
+            throw DataError(text(file.path(), ": found vocab_size ", side.vocab_size,
+                                 ", wanted more than the ids of begin, end and padding, 1 to ",
+                                 SentencePieceIds::kPadding));
+    return header;
 }
 
 /// Sets one side of `lengths`, which has an entry a sequence.

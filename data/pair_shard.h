@@ -29,7 +29,8 @@ struct PairLength {
 
 /// One shard of kind "pairs", open for reading: /source/tokens, /source/offsets, /target/tokens,
 /// /target/offsets, as TokenColumn has them; pair p is sequence p of both. Sentences are stored bare, without
-/// begin and end tokens: batches add them (pair_batch.h). The attributes vocab_size, tokenizer and
+/// begin and end tokens: batches add them (pair_batch.h), with the ids of SentencePieceIds, which every
+/// vocabulary of pairs has. The attributes vocab_size, tokenizer and
 /// tokenizer_sha256 speak of both sides; where the source has a vocabulary of its own, they speak of the
 /// target, and source_vocab_size, source_tokenizer, source_tokenizer_sha256 of the source. Any number of
 /// threads may read at once.

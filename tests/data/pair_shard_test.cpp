@@ -107,6 +107,7 @@ TEST(PairShard, OneKindIsNotReadAsTheOther) {
 /// A shard with one thing about it changed.
 struct Recipe {
     std::string kind = "pairs";
+    std::int64_t vocab_size = 10;
     std::vector<std::string> without = {};
     std::vector<std::uint64_t> source_offsets{0, 2, 4}, target_offsets{0, 1, 4};
     std::uint16_t last = 9;
@@ -119,7 +120,7 @@ std::string message_for(const TemporaryFolder& folder, const Recipe& recipe) {
     file.set_attribute("format", "skein-tokens");
     file.set_attribute("kind", recipe.kind);
     file.set_attribute("version", 1);
-    file.set_attribute("vocab_size", 10);
+    file.set_attribute("vocab_size", recipe.vocab_size);
     file.set_attribute("tokenizer", "sentencepiece");
     file.set_attribute("tokenizer_sha256", "");
     const auto has = [&](const std::string& name) {
@@ -151,6 +152,7 @@ TEST(PairShard, EveryKindOfBrokenShardIsAnError) {
     EXPECT_EQ(message_for(folder, {}), "");
     const std::pair<Recipe, std::string> wrong[] = {
         {{.kind = "triples"}, "kind \"triples\""},
+        {{.vocab_size = 3}, "vocab_size 3, wanted more than the ids of begin, end and padding"},
         {{.without = {"/source/tokens"}}, "no dataset /source/tokens"},
         {{.without = {"/source/offsets"}}, "no dataset /source/offsets"},
         {{.without = {"/target/tokens"}}, "no dataset /target/tokens"},

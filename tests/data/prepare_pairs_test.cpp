@@ -227,6 +227,18 @@ TEST(PreparePairs, AFolderWithoutAnIndexIsToldByItsShards) {
     EXPECT_THROW(open_data_folder(folder / "data"), DataError);
 }
 
+TEST(DataFolder, PairsWantATokenizerWithTheirEndToken) {
+    const TemporaryFolder folder;
+    const auto tokenizer = make_bytes_tokenizer(true);  // its end token is 256
+    const ShardHeader header{tokenizer->vocab_size(), tokenizer->name(), sha256_of(*tokenizer)};
+    PairWriter writer(folder.path(), "train", {header, header}, 100);
+    writer.append(std::vector<std::int32_t>{65}, std::vector<std::int32_t>{66});
+    writer.finish();
+    EXPECT_EQ(open_data_folder(folder.path()).train_documents(), 1u);  // none is known
+    save_tokenizer(*tokenizer, folder.path());
+    EXPECT_THROW(open_data_folder(folder.path()), DataError);
+}
+
 TEST(PreparePairs, EveryFlippedByteIsFoundAndItsFileNamed) {
     const TemporaryFolder folder;
     PreparePairsOptions options = options_for(folder);
