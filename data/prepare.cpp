@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <cmath>
-#include <filesystem>
 
 #include "data/utf8.h"
 #include "model/base/error.h"
@@ -10,34 +9,7 @@
 namespace skein {
 namespace {
 
-constexpr const char* kPartialName = "prepare.partial";
 constexpr const char* kValidTextName = "valid.txt";
-constexpr std::uint64_t kMostSampleLines = 2'000'000, kMostSampleBytes = std::uint64_t{64} << 20;
-constexpr std::uint64_t kProgressBytes = std::uint64_t{4} << 20;
-
-/// Calls options.progress every few MiB.
-class Meter {
-  public:
-    Meter(const PrepareOptions& options, std::string phase, std::uint64_t total)
-        : call_(options.progress), now_{std::move(phase), 0, total} {
-        if (call_) call_(now_);
-    }
-    void add(std::uint64_t bytes) {
-        now_.done += bytes;
-        if (!call_ || now_.done - shown_ < kProgressBytes) return;
-        shown_ = now_.done;
-        call_(now_);
-    }
-    void finish() {
-        now_.done = now_.total;
-        if (call_) call_(now_);
-    }
-
-  private:
-    const std::function<void(const PrepareProgress&)>& call_;
-    PrepareProgress now_;
-    std::uint64_t shown_ = 0;
-};
 
 /// What one reading of the text tells.
 struct Scan {
@@ -59,7 +31,7 @@ Scan scan_text(const PrepareOptions& options) {
     std::uint64_t total = 0;
     for (const auto* files : {&options.text, &options.valid_text})
         for (const std::string& path : *files) total += file_size(path);
-    Meter meter(options, "reading", total);
+    Meter meter(options.progress, "reading", total);
     Scan scan;
     const auto look = [&](std::string_view piece) {
         meter.add(piece.size());
@@ -86,20 +58,9 @@ Scan scan_text(const PrepareOptions& options) {
 
 /// Lines of the part of the text that trains, evenly spread when there are too many.
 std::vector<std::string> sample_lines(const PrepareOptions& options, const Scan& scan, std::uint64_t cut) {
-    const double share =
-        std::min({1.0, static_cast<double>(kMostSampleLines) / static_cast<double>(scan.lines + 1),
-                  static_cast<double>(kMostSampleBytes) / static_cast<double>(scan.bytes)});
-    std::vector<std::string> lines;
+    LineSample lines(scan.lines, scan.bytes);
     std::uint64_t position = 0;
-    double owed = 1.0 - share;  // the first line is taken
-    const auto offer = [&](std::string_view line) {
-        if (line.empty()) return;
-        owed += share;
-        if (owed < 1.0) return;
-        owed -= 1.0;
-        lines.emplace_back(line);
-    };
-    Meter meter(options, "learning the vocabulary", 0);
+    Meter meter(options.progress, "learning the vocabulary", 0);
     read_documents(options.text, options.documents, true, [&](std::string_view piece, bool) {
         const std::uint64_t start = position;
         position += count_characters(piece);
@@ -113,11 +74,11 @@ std::vector<std::string> sample_lines(const PrepareOptions& options, const Scan&
                 const std::size_t space = piece.substr(0, count).rfind(' ');
                 if (space != std::string_view::npos && space > 0) count = space;
             }
-            offer(piece.substr(0, count));
+            lines.offer(piece.substr(0, count));
             piece.remove_prefix(count + (count == line_end ? 1 : 0));
         }
     });
-    return lines;
+    return lines.take();
 }
 
 std::unique_ptr<Tokenizer> make_tokenizer(const PrepareOptions& options, const Scan& scan,
@@ -208,47 +169,12 @@ class Splitter {
     std::vector<std::int32_t> ids_;
 };
 
-/// Files in OUT with names that are skein's in a data folder.
-std::vector<std::string> own_files(const std::string& folder) {
-    return list_files(folder, [](const std::string& name) {
-        return is_shard_name(name) || name == kIndexName || name == kValidTextName ||
-               name == "tokenizer.json" || name == "tokenizer.model";
-    });
-}
-
-void require_replaceable(const std::string& out) {
-    const auto has = [&](const char* name) { return std::filesystem::exists(out + "/" + name); };
-    if (!std::filesystem::is_directory(out) || has(kIndexName) || has(kUnfinishedName)) return;
-    if (const auto names = own_files(out); !names.empty())
-        throw ConfigError(text("out: ", out, " holds ", names.front(),
-                               ", which skein prepare did not write: give another"));
-}
-
-/// From OUT/prepare.partial to OUT, so that at any moment OUT is the old folder, refused, or the new one.
-void move_into_place(const std::string& partial, const DataFolder& folder, FileSystem& system) {
-    const std::string& out = folder.path;
-    const std::string marker = out + "/" + kUnfinishedName;
-    write_file_atomic(system, marker,
-                      "skein prepare was moving a data set into this folder; prepare it again\n");
-    for (const std::string& name : own_files(out))
-        if (system.unlink((out + "/" + name).c_str()) != 0) throw_errno("replace", out + "/" + name);
-    for (const FileHash& file : folder.files) {
-        const std::string from = partial + "/" + file.name, to = out + "/" + file.name;
-        if (system.rename(from.c_str(), to.c_str()) != 0) throw_errno("rename " + from + " to", to);
-    }
-    sync_folder(system, out);
-    write_file_atomic(system, out + "/" + kIndexName, make_index(folder));
-    if (system.unlink(marker.c_str()) != 0) throw_errno("remove", marker);
-    sync_folder(system, out);
-}
-
 void check_options(const PrepareOptions& options) {
     if (options.text.empty()) throw ConfigError("text: found no file, wanted at least one");
     if (options.out.empty()) throw ConfigError("out: found no folder, wanted one to write to");
     if (options.valid_fraction && !options.valid_text.empty())
         throw ConfigError("valid-fraction: found beside valid-text, wanted one of the two");
-    if (const double fraction = options.valid_fraction.value_or(0); !(fraction >= 0 && fraction < 1))
-        throw ConfigError(text("valid-fraction: found ", fraction, ", wanted 0 up to, but not, 1"));
+    require_fraction(options.valid_fraction.value_or(0));
     if (options.tokenizer != "bytes" && options.tokenizer != "chars" && options.tokenizer != "sentencepiece")
         throw ConfigError(
             text("tokenizer: found \"", options.tokenizer, "\", wanted bytes, chars or sentencepiece"));
@@ -272,40 +198,24 @@ DataFolder prepare_stream(const PrepareOptions& options, FileSystem& system) {
     folder.documents = name_of(options.documents);
     folder.tokenizer_file = tokenizer->file_name();
 
-    create_folders(system, options.out);
-    const std::string partial = options.out + "/" + kPartialName;
-    std::filesystem::remove_all(partial);
-    try {
-        create_folders(system, partial);
-        Splitter splitter(options, *tokenizer, folder.header, partial, system);
-        Meter meter(options, "writing", scan.bytes + scan.valid_bytes);
+    return make_data_folder(std::move(folder), system, [&](const std::string& partial, DataFolder& made) {
+        Splitter splitter(options, *tokenizer, made.header, partial, system);
+        Meter meter(options.progress, "writing", scan.bytes + scan.valid_bytes);
         splitter.run(options.text, cut, meter);
         splitter.run(options.valid_text, 0, meter);
-        folder.train = splitter.finish_train();
-        folder.valid = splitter.finish_valid();
+        made.train = splitter.finish_train();
+        made.valid = splitter.finish_valid();
         meter.finish();
-        if (folder.train.empty())
+        if (made.train.empty())
             throw DataError(text("prepare: no text is left to train on (", scan.units,
                                  " characters, valid-fraction ", fraction, ")"));
-        if (folder.valid.empty() && (fraction > 0 || !options.valid_text.empty()))
+        if (made.valid.empty() && (fraction > 0 || !options.valid_text.empty()))
             throw DataError(
                 text("prepare: no text is left for validation (", scan.units,
                      " characters): give valid-text, another valid-fraction, or valid-fraction 0"));
         save_tokenizer(*tokenizer, partial, system);
-        for (const auto* shards : {&folder.train, &folder.valid})
-            for (const ShardEntry& shard : *shards) folder.files.push_back(hash_file(partial, shard.name));
-        folder.files.push_back(hash_file(partial, folder.tokenizer_file));
-        if (!folder.valid.empty()) folder.files.push_back(hash_file(partial, kValidTextName));
-        sync_folder(system, partial);
-        move_into_place(partial, folder, system);
-    } catch (...) {
-        std::error_code ignored;
-        std::filesystem::remove_all(partial, ignored);
-        throw;
-    }
-    std::error_code ignored;
-    std::filesystem::remove_all(partial, ignored);
-    return open_data_folder(options.out, DataCheck::kSizes);
+        return made.valid.empty() ? std::vector<std::string>{} : std::vector<std::string>{kValidTextName};
+    });
 }
 
 }  // namespace skein

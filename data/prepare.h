@@ -8,17 +8,11 @@
 
 #include "data/data_folder.h"
 #include "data/documents.h"
+#include "data/prepare_output.h"
 #include "data/tokenizer.h"
 #include "model/base/files.h"
 
 namespace skein {
-
-struct PrepareProgress {
-    /// "reading", "learning the vocabulary" (without a measure: total is 0) or "writing".
-    std::string phase;
-    /// Bytes of text.
-    std::uint64_t done = 0, total = 0;
-};
 
 struct PrepareOptions {
     std::vector<std::string> text, valid_text;

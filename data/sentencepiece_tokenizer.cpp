@@ -99,6 +99,7 @@ std::unique_ptr<Tokenizer> train_sentencepiece(const std::vector<std::string>& l
         {"add_dummy_prefix", is_identity ? "false" : "true"},
         {"remove_extra_whitespaces", is_identity ? "false" : "true"},
         {"byte_fallback", "true"},
+        {"character_coverage", text(options.character_coverage)},
         {"unk_id", text(SentencePieceIds::kUnknown)},
         {"bos_id", text(SentencePieceIds::kBegin)},
         {"eos_id", text(SentencePieceIds::kEnd)},

@@ -165,12 +165,13 @@ std::unique_ptr<Tokenizer> make_chars_tokenizer(const std::vector<std::uint32_t>
         json_file({{"kind", "chars"}, {"end_of_document", with_end}, {"characters", characters}}));
 }
 
-void save_tokenizer(const Tokenizer& tokenizer, const std::string& folder, FileSystem& system) {
-    write_file_atomic(system, folder + "/" + tokenizer.file_name(), tokenizer.file_bytes());
+void save_tokenizer(const Tokenizer& tokenizer, const std::string& folder, FileSystem& system,
+                    const std::string& prefix) {
+    write_file_atomic(system, folder + "/" + prefix + tokenizer.file_name(), tokenizer.file_bytes());
 }
 
-std::optional<std::string> find_tokenizer_file(const std::string& folder) {
-    for (const char* name : {kJsonName, kModelName}) {
+std::optional<std::string> find_tokenizer_file(const std::string& folder, const std::string& prefix) {
+    for (const std::string& name : {prefix + kJsonName, prefix + kModelName}) {
         try {
             static_cast<void>(file_size(folder + "/" + name));
             return name;
@@ -180,13 +181,20 @@ std::optional<std::string> find_tokenizer_file(const std::string& folder) {
     return std::nullopt;
 }
 
-std::unique_ptr<Tokenizer> load_tokenizer(const std::string& folder) {
-    const auto name = find_tokenizer_file(folder);
-    if (!name) throw MissingError(text(folder, ": has no tokenizer (", kJsonName, " or ", kModelName, ")"));
+std::unique_ptr<Tokenizer> load_tokenizer(const std::string& folder, const std::string& prefix) {
+    const auto name = find_tokenizer_file(folder, prefix);
+    if (!name)
+        throw MissingError(
+            text(folder, ": has no tokenizer (", prefix, kJsonName, " or ", prefix, kModelName, ")"));
     const std::string path = folder + "/" + *name;
     std::string bytes = read_file(path);
-    if (*name == kModelName) return make_sentencepiece_tokenizer(std::move(bytes), path);
+    if (name->ends_with(kModelName)) return make_sentencepiece_tokenizer(std::move(bytes), path);
     return parse_json_tokenizer(bytes, path);
+}
+
+std::unique_ptr<Tokenizer> load_source_tokenizer(const std::string& folder) {
+    return load_tokenizer(folder,
+                          find_tokenizer_file(folder, kSourceTokenizerPrefix) ? kSourceTokenizerPrefix : "");
 }
 
 }  // namespace skein

@@ -60,6 +60,8 @@ struct SentencePieceOptions {
     /// "identity", which changes nothing; or SentencePiece's "nfkc", "nmt_nfkc", "nfkc_cf", "nmt_nfkc_cf",
     /// which also drop extra spaces and line ends and put a space before each line.
     std::string normalization = "identity";
+    /// The share of all characters that are pieces of their own; the rarest of the rest fall back to bytes.
+    double character_coverage = 0.9995;
 };
 
 /// Learns pieces from lines (without their line ends; longer ones than kLongestSentence bytes are not used).
@@ -71,13 +73,19 @@ inline constexpr std::size_t kLongestSentence = 4096;
 std::unique_ptr<Tokenizer> train_sentencepiece(const std::vector<std::string>& lines,
                                                const SentencePieceOptions& options);
 
-/// Throws IoError.
+/// Stands before file_name() where the source side of pairs has a vocabulary of its own; the target's file
+/// then has the plain name.
+inline constexpr const char* kSourceTokenizerPrefix = "source-";
+
+/// Writes PREFIXfile_name(). Throws IoError.
 void save_tokenizer(const Tokenizer& tokenizer, const std::string& folder,
-                    FileSystem& system = FileSystem::real());
+                    FileSystem& system = FileSystem::real(), const std::string& prefix = "");
 
 /// The name of the tokenizer's file in a data or checkpoint folder; none when there is no such file.
-std::optional<std::string> find_tokenizer_file(const std::string& folder);
+std::optional<std::string> find_tokenizer_file(const std::string& folder, const std::string& prefix = "");
 /// Throws MissingError when the folder has none, DataError when it is damaged.
-std::unique_ptr<Tokenizer> load_tokenizer(const std::string& folder);
+std::unique_ptr<Tokenizer> load_tokenizer(const std::string& folder, const std::string& prefix = "");
+/// The source's own tokenizer where the folder has one, else the tokenizer. Throws as load_tokenizer.
+std::unique_ptr<Tokenizer> load_source_tokenizer(const std::string& folder);
 
 }  // namespace skein

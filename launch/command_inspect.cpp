@@ -26,7 +26,9 @@ std::uint64_t total_bytes(const std::vector<FileHash>& files) {
 Json shards_json(const std::vector<ShardEntry>& shards) {
     Json all = Json::array();
     for (const ShardEntry& shard : shards) {
-        all.push_back({{"name", shard.name}, {"tokens", shard.tokens}, {"documents", shard.documents}});
+        Json& entry = all.emplace_back(
+            Json{{"name", shard.name}, {"tokens", shard.tokens}, {"documents", shard.documents}});
+        if (shard.source_tokens > 0) entry["source_tokens"] = shard.source_tokens;
     }
     return all;
 }
@@ -64,9 +66,18 @@ int inspect_data(const std::string& path, bool as_json) {
     Json json{{"kind", "data"}, {"folder", path}, {"good", report.faults.empty()}};
     if (report.folder) {
         const DataFolder& folder = *report.folder;
+        json["samples"] = std::string(name_of(folder.kind));
+        if (folder.kind == DataKind::kPairs) {
+            json.update(Json{{"source_vocabulary", folder.source_header.vocab_size},
+                             {"joint", folder.pair_header().is_joint()},
+                             {"train_pairs", folder.train_documents()},
+                             {"valid_pairs", folder.valid_documents()},
+                             {"dropped", folder.dropped}});
+        } else {
+            json["documents"] = folder.documents;
+        }
         json.update(Json{{"tokenizer", folder.header.tokenizer},
                          {"vocabulary", folder.header.vocab_size},
-                         {"documents", folder.documents},
                          {"train_tokens", folder.train_tokens()},
                          {"valid_tokens", folder.valid_tokens()},
                          {"bytes", total_bytes(folder.files)},

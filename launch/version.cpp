@@ -4,6 +4,7 @@
 #include <hdf5.h>
 #include <mpi.h>
 #include <xxhash.h>
+#include <zlib.h>
 
 #include <boost/version.hpp>
 #include <nlohmann/json.hpp>
@@ -47,6 +48,7 @@ std::string version_text() {
                 BOOST_VERSION % 100, "\n",                             //
                 "SentencePiece  ", SKEIN_SENTENCEPIECE_VERSION, "\n",  //
                 "xxHash         ", xxhash_version(), "\n",             //
+                "zlib           ", zlibVersion(), "\n",                //
                 "nlohmann-json  ", NLOHMANN_JSON_VERSION_MAJOR, ".", NLOHMANN_JSON_VERSION_MINOR, ".",
                 NLOHMANN_JSON_VERSION_PATCH, "\n",  //
                 "CUDA           not in this build\n");

@@ -4,6 +4,7 @@
 
 #include <atomic>
 
+#include "data/sampler.h"
 #include "model/base/error.h"
 
 namespace skein {

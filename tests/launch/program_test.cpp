@@ -69,7 +69,7 @@ TEST(Program, VersionListsAllLibraries) {
     const Outcome version = skein("--version");
     EXPECT_EQ(version.code, 0);
     for (const char* library :
-         {"skein", "MPI", "HDF5", "OpenBLAS", "Boost", "SentencePiece", "xxHash", "nlohmann-json"}) {
+         {"skein", "MPI", "HDF5", "OpenBLAS", "Boost", "SentencePiece", "xxHash", "zlib", "nlohmann-json"}) {
         EXPECT_NE(version.out.find(library), std::string::npos) << library;
     }
     EXPECT_EQ(version.out.find("unknown"), std::string::npos) << version.out;
@@ -110,6 +110,39 @@ TEST(Program, TextThatIsNoTextIsCode65) {
         expect_one_line(outcome, 65, "skein prepare: ");
         EXPECT_NE(outcome.errors.find(name), std::string::npos) << outcome.errors;
     }
+}
+
+TEST(Program, PairsArePreparedWithCountsOfWhatWasDroppedAndInspected) {
+    const TemporaryFolder folder;
+    const std::string data = folder / "data";
+    write(folder / "source", sentences(300) + "\n");
+    write(folder / "target", sentences(300) + "ende\n");
+    const std::string command = "prepare --source '" + (folder / "source") + "' --target '" +
+                                (folder / "target") + "' --vocab 300 --out '" + data + "'";
+    const Outcome prepared = skein(command);
+    ASSERT_EQ(prepared.code, 0) << prepared.errors;
+    EXPECT_NE(prepared.out.find("vocabulary 300 (sentencepiece), dropped valid-empty 1"), std::string::npos)
+        << prepared.out;
+    const auto json = nlohmann::json::parse(skein("inspect --json '" + data + "'").out);
+    EXPECT_EQ(json["samples"], "pairs");
+    EXPECT_EQ(json["joint"], true);
+    EXPECT_EQ(json["train_pairs"], 270);
+    EXPECT_EQ(json["valid_pairs"], 30);
+    EXPECT_EQ(json["dropped"]["valid-empty"], 1);
+
+    expect_one_line(skein(command + " --empty error"), 65,
+                    "skein prepare: pairs: pair 301 has an empty source");
+    expect_one_line(skein(command + " --text x"), 64, "skein prepare: option --text: only for text without");
+    expect_one_line(skein(command + " --tokenizer chars"), 64,
+                    "skein prepare: option --tokenizer: found 'chars'");
+    expect_one_line(skein(command + " --source-vocab 300"), 64,
+                    "skein prepare: option --source-vocab: only for --separate");
+    expect_one_line(skein("prepare --source x --out y"), 64, "skein prepare: option --target is missing");
+    expect_one_line(skein("prepare --text x --out y --max-ratio 2"), 64,
+                    "skein prepare: option --max-ratio: only for --source and --target");
+    expect_one_line(skein("prepare --out y"), 64, "skein prepare: option --text is missing");
+    write(folder / "target", sentences(299));
+    expect_one_line(skein(command), 65, "skein prepare: pairs: ");
 }
 
 TEST(Program, PreparedTextInspectsWellUntilAByteIsFlipped) {
