@@ -85,8 +85,14 @@ TEST(SentenceBeams, OfEqualsTakesTheEarlierBeamThenTheSmallerId) {
 TEST(SentenceBeams, AnEndBelowTheBeamsDoesNotCount) {
     const BeamOptions options = two_beams();
     SentenceBeams beams(options, 9);
-    beams.extend(Step({{0.2, 0.4, 0.3, 0.1}}).rows());
-    EXPECT_TRUE(beams.best().empty());
+    beams.extend(Step({{0.1, 0.5, 0.4}}).rows());
+    // "1 end" 0.4, "2 1" 0.24, and only then "2 end" 0.12
+    beams.extend(Step({{0.8, 0.1, 0.1}, {0.3, 0.6, 0.1}}).rows());
+    ASSERT_EQ(beams.best().size(), 1u);
+    EXPECT_EQ(beams.best()[0].ids, (std::vector<std::int32_t>{1}));
+    EXPECT_FALSE(beams.done());
+    EXPECT_EQ(beams.token(0), 1);
+    EXPECT_EQ(beams.parent(0), 1);
 }
 
 TEST(SentenceBeams, AtTheLongestLengthOnlyTheEndIsLeft) {
