@@ -42,7 +42,7 @@ ModelResult reference_loss(const ModelConfig& config, const Parameters& paramete
                            bool want_gradients);
 
 /// The encoder-decoder likewise, one pair after the other, so that it knows nothing of padding.
-ModelResult reference_pair_loss(const ModelConfig& config, const Parameters& parameters, const PairSamples& pass,
-                                bool want_gradients);
+ModelResult reference_pair_loss(const ModelConfig& config, const Parameters& parameters,
+                                const PairSamples& pass, bool want_gradients);
 
 }  // namespace skein::fp64
