@@ -36,4 +36,15 @@ struct TokenPass {
     std::int64_t length() const { return ids.shape()[1]; }
 };
 
+/// Source and target sequences of one pass, each side padded to its own length. source: i32 [samples, source length];
+/// inputs (the target behind its begin token) and targets: i32 [samples, target length]; the lengths: i32 [samples], of
+/// which 0 is one. Ids of padding are read as well, so they must be in the vocabulary; targets of padding are negative.
+struct PairPass {
+    Tensor source, inputs, targets;
+    Tensor source_lengths, target_lengths;
+    std::int64_t samples() const { return source.shape()[0]; }
+    std::int64_t source_length() const { return source.shape()[1]; }
+    std::int64_t target_length() const { return inputs.shape()[1]; }
+};
+
 }  // namespace skein

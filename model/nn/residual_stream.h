@@ -32,6 +32,17 @@ class ResidualStream {
     }
     /// x ← norm(x) (post-norm).
     void normalize(const NormWeights& weights) { x_ = norm(weights); }
+    /// x ← x + dropout(sublayer(norm(x))) with pre-norm, x ← norm(x + dropout(sublayer(x))) with post-norm.
+    template <class Sublayer>
+    void apply(NormPlace norm_place, const NormWeights& weights, const kernels::Dropout& dropout,
+               const Sublayer& sublayer) {
+        if (norm_place == NormPlace::kPre) {
+            add(sublayer(norm(weights)), dropout);
+        } else {
+            add(sublayer(value()), dropout);
+            normalize(weights);
+        }
+    }
 
   private:
     Var x_, delta_;

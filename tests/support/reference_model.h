@@ -21,6 +21,13 @@ struct Pass {
     double label_smoothing = 0.0, gradient_scale = 1.0;
 };
 
+/// Pairs as they are, without padding, each with at least one token on either side.
+struct PairSamples {
+    std::vector<std::vector<std::int32_t>> sources, inputs, targets;
+    PassContext context;
+    double label_smoothing = 0.0, gradient_scale = 1.0;
+};
+
 struct ModelResult {
     std::vector<double> loss, nll;  ///< sums of each sample
     std::vector<std::int64_t> correct;
@@ -33,5 +40,9 @@ struct ModelResult {
 /// no code with skein's ops; only the definition of a dropout mask is skein's.
 ModelResult reference_loss(const ModelConfig& config, const Parameters& parameters, const Pass& pass,
                            bool want_gradients);
+
+/// The encoder-decoder likewise, one pair after the other, so that it knows nothing of padding.
+ModelResult reference_pair_loss(const ModelConfig& config, const Parameters& parameters,
+                                const PairSamples& pass, bool want_gradients);
 
 }  // namespace skein::fp64

@@ -50,24 +50,44 @@ struct Tokens {
     }
 };
 
-/// A model with gradients whose parameters are random and large enough for every one to matter: N(0, 0.3),
-/// norms about 1.
+using NamedGradients = std::vector<std::pair<std::string, std::vector<float>>>;
+
+/// Makes parameters random and large enough for every one to matter: N(0, 0.3), norms about 1; and gives them gradients.
+inline void randomize(Stream& stream, ParameterList& parameters) {
+    for (std::size_t i = 0; i < parameters.size(); ++i) {
+        Parameter& parameter = parameters[i];
+        const bool gamma = parameter.name.find("norm.weight") != std::string::npos;
+        const auto values = random_floats(parameter.leaf.value.elements(), 1000 + static_cast<std::uint32_t>(i),
+                                          0.3f, gamma ? 1.0f : 0.0f);
+        std::ranges::copy(values, parameter.leaf.value.span<float>().begin());
+        parameter.leaf.gradient = Tensor::empty(stream, DType::f32, parameter.leaf.value.shape());
+        std::ranges::fill(parameter.leaf.gradient.span<float>(), 1e30f);  // stale: must be written over
+    }
+}
+
+inline void clear_gradients(ParameterList& parameters) {
+    for (std::size_t i = 0; i < parameters.size(); ++i) parameters[i].leaf.accumulate = false;
+}
+
+/// All parameters' gradients, by name.
+inline NamedGradients gradients_of(const ParameterList& parameters) {
+    NamedGradients all;
+    for (std::size_t i = 0; i < parameters.size(); ++i) {
+        EXPECT_TRUE(parameters[i].leaf.accumulate) << parameters[i].name << " has no gradient";
+        const auto gradient = parameters[i].leaf.gradient.span<float>();
+        all.emplace_back(parameters[i].name, std::vector<float>(gradient.begin(), gradient.end()));
+    }
+    return all;
+}
+
+/// A decoder-only model with random parameters.
 struct SmallModel {
     Stream stream;
     Transformer model;
 
     explicit SmallModel(const ModelConfig& config, int threads = 1)
         : stream(threads), model(stream, config, 42) {
-        for (std::size_t i = 0; i < model.parameters().size(); ++i) {
-            Parameter& parameter = model.parameters()[i];
-            const bool gamma = parameter.name.find("norm.weight") != std::string::npos;
-            const auto values =
-                random_floats(parameter.leaf.value.elements(), 1000 + static_cast<std::uint32_t>(i), 0.3f,
-                              gamma ? 1.0f : 0.0f);
-            std::ranges::copy(values, parameter.leaf.value.span<float>().begin());
-            parameter.leaf.gradient = Tensor::empty(stream, DType::f32, parameter.leaf.value.shape());
-            std::ranges::fill(parameter.leaf.gradient.span<float>(), 1e30f);  // stale: must be written over
-        }
+        randomize(stream, model.parameters());
     }
 
     struct Sums {
@@ -75,14 +95,17 @@ struct SmallModel {
         std::vector<std::int64_t> correct;
         friend bool operator==(const Sums&, const Sums&) = default;
     };
+    static Sums on_host(const LossSums& sums) {
+        const auto host = [](auto span) { return std::vector(span.begin(), span.end()); };
+        return {host(sums.loss.span<double>()), host(sums.nll.span<double>()),
+                host(sums.correct.span<std::int64_t>())};
+    }
 
     Sums run(Tape& tape, const Tokens& tokens, const PassContext& pass = {},
              const LossOptions& options = {}) {
         const LossSums sums = model.loss(tape, tokens.on(stream), pass, options);
         if (tape.records()) tape.backward(sums.root);
-        const auto host = [](auto span) { return std::vector(span.begin(), span.end()); };
-        return {host(sums.loss.span<double>()), host(sums.nll.span<double>()),
-                host(sums.correct.span<std::int64_t>())};
+        return on_host(sums);
     }
     Sums forward(const Tokens& tokens, const PassContext& pass = {}, const LossOptions& options = {}) {
         Tape tape(stream, Tape::Mode::kInference);
@@ -94,21 +117,8 @@ struct SmallModel {
         Tape tape(stream);
         return run(tape, tokens, pass, options);
     }
-    void clear_gradients() {
-        for (std::size_t i = 0; i < model.parameters().size(); ++i)
-            model.parameters()[i].leaf.accumulate = false;
-    }
-    /// All parameters' gradients, by name.
-    std::vector<std::pair<std::string, std::vector<float>>> gradients() const {
-        std::vector<std::pair<std::string, std::vector<float>>> all;
-        for (std::size_t i = 0; i < model.parameters().size(); ++i) {
-            const Parameter& parameter = model.parameters()[i];
-            EXPECT_TRUE(parameter.leaf.accumulate) << parameter.name << " has no gradient";
-            const auto gradient = parameter.leaf.gradient.span<float>();
-            all.emplace_back(parameter.name, std::vector<float>(gradient.begin(), gradient.end()));
-        }
-        return all;
-    }
+    void clear_gradients() { test::clear_gradients(model.parameters()); }
+    NamedGradients gradients() const { return gradients_of(model.parameters()); }
 };
 
 }  // namespace skein::test

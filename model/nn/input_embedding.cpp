@@ -1,0 +1,44 @@
+#include "model/nn/input_embedding.h"
+
+#include <cmath>
+
+#include "model/autograd/ops/embedding.h"
+
+namespace skein {
+
+Tensor sinusoidal_positions(Stream& stream, std::int64_t context, std::int64_t width) {
+    const Tensor table = Tensor::empty(stream, DType::f32, {context, width});
+    for (std::int64_t position = 0; position < context; ++position)
+        for (std::int64_t c = 0; c < width; ++c) {
+            const double frequency =
+                std::pow(10000.0, -static_cast<double>(c / 2 * 2) / static_cast<double>(width));
+            const double angle = static_cast<double>(position) * frequency;
+            table.data<float>()[position * width + c] =
+                static_cast<float>(c % 2 == 0 ? std::sin(angle) : std::cos(angle));
+        }
+    return table;
+}
+
+InputEmbedding::InputEmbedding(Builder& builder, Parameter& tokens, const std::string& positions)
+    : tokens_(&tokens) {
+    const ModelConfig& config = builder.config();
+    if (config.position == PositionKind::kLearned)
+        positions_ = &builder.table(positions, config.context);
+    else if (config.position == PositionKind::kSinusoidal)
+        sinusoids_ = sinusoidal_positions(builder.stream(), config.context, config.width);
+    if (sinusoids_ || config.kind == ModelKind::kEncoderDecoder)
+        scale_ = std::sqrt(static_cast<float>(config.width));
+    dropout_ = builder.dropout(config.embedding_dropout());
+}
+
+Var InputEmbedding::operator()(Tape& tape, const Tensor& ids, const kernels::RowPlace& place,
+                               const PassContext& pass) const {
+    Var positions;
+    if (positions_)
+        positions = tape.leaf(positions_->leaf);
+    else if (sinusoids_)
+        positions = tape.constant(sinusoids_);
+    return embedding(tape.leaf(tokens_->leaf), positions, ids, scale_, dropout_.at(pass), place);
+}
+
+}  // namespace skein

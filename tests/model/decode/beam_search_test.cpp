@@ -1,0 +1,228 @@
+#include "model/decode/beam_search.h"
+
+#include <algorithm>
+#include <cmath>
+
+#include "model/base/error.h"
+#include "tests/model/nn/small_pair_model.h"
+
+namespace skein::test {
+namespace {
+
+constexpr std::int32_t kBegin = 1, kEnd = 2;
+using Sources = std::vector<std::vector<std::int32_t>>;
+using Results = std::vector<std::vector<Hypothesis>>;
+
+Sources some_sources(std::int64_t vocabulary, int sentences) {
+    Sources sources;
+    for (int n = 0; n < sentences; ++n)
+        sources.push_back(random_ids(1 + n * 5 % 8, static_cast<std::int32_t>(vocabulary),
+                                     100 + static_cast<std::uint32_t>(n)));
+    return sources;
+}
+
+BeamOptions options_of(std::int64_t beams, double alpha = 0.0) {
+    BeamOptions options;
+    options.beams = options.best = beams;
+    options.alpha = alpha;
+    options.begin = kBegin, options.end = kEnd;
+    return options;
+}
+
+/// -log p of every token of `ids` and the end behind it, by one whole forward pass.
+double forward_log_probability(SmallPairModel& small, const std::vector<std::int32_t>& source,
+                               const std::vector<std::int32_t>& ids) {
+    Pairs pair;
+    pair.sources = {source};
+    pair.inputs = {{kBegin}}, pair.targets = {ids};
+    pair.inputs[0].insert(pair.inputs[0].end(), ids.begin(), ids.end());
+    pair.targets[0].push_back(kEnd);
+    return -small.forward(pair).nll[0];
+}
+
+void expect_equal(const Results& a, const Results& b) {
+    ASSERT_EQ(a.size(), b.size());
+    for (std::size_t n = 0; n < a.size(); ++n) {
+        ASSERT_EQ(a[n].size(), b[n].size()) << n;
+        for (std::size_t k = 0; k < a[n].size(); ++k) {
+            EXPECT_EQ(a[n][k].ids, b[n][k].ids) << n << ' ' << k;
+            EXPECT_EQ(a[n][k].log_probability, b[n][k].log_probability);
+            EXPECT_EQ(a[n][k].score, b[n][k].score);
+        }
+    }
+}
+
+ModelConfig search_config() {
+    ModelConfig config = small_pair_config();
+    config.context = 24;
+    return config;
+}
+
+TEST(BeamSearch, WithOneBeamIsGreedy) {
+    SmallPairModel small(search_config());
+    const Sources sources = some_sources(17, 12);
+    BeamOptions options = options_of(1, 0.6);
+    options.length_extra = 10;
+    const Results found = beam_search(small.model, small.stream, sources, options);
+    std::size_t ended = 0;
+    for (std::size_t n = 0; n < sources.size(); ++n) {
+        // one token at a time, each the likeliest by whole forward passes
+        std::vector<std::int32_t> ids;
+        const std::size_t longest = sources[n].size() + 10;
+        while (ids.size() < longest) {
+            Pairs pair;
+            pair.sources = {sources[n]};
+            pair.inputs = {{kBegin}};
+            pair.inputs[0].insert(pair.inputs[0].end(), ids.begin(), ids.end());
+            double least = 1e9;
+            std::int32_t next = -1;
+            for (std::int32_t id = 0; id < 17; ++id) {
+                pair.targets = {std::vector<std::int32_t>(ids.size(), -1)};
+                pair.targets[0].push_back(id);
+                const double nll = small.forward(pair).nll[0];
+                if (nll < least) least = nll, next = id;
+            }
+            if (next == kEnd) {
+                ++ended;
+                break;
+            }
+            ids.push_back(next);
+        }
+        ASSERT_EQ(found[n].size(), 1u);
+        EXPECT_EQ(found[n][0].ids, ids);
+        // the same fp64 numbers, added in another order
+        EXPECT_NEAR(found[n][0].log_probability, forward_log_probability(small, sources[n], ids), 1e-11);
+    }
+    EXPECT_GT(ended, 0u);
+    EXPECT_LT(ended, sources.size());
+}
+
+/// Every target of at most `longest` tokens, best score first.
+std::vector<Hypothesis> all_targets(SmallPairModel& small, const std::vector<std::int32_t>& source,
+                                    std::int32_t vocabulary, std::size_t longest,
+                                    const BeamOptions& options) {
+    std::vector<std::vector<std::int32_t>> targets{{}};
+    for (std::size_t i = 0; i < targets.size(); ++i) {
+        if (targets[i].size() == longest) continue;
+        for (std::int32_t id = 0; id < vocabulary; ++id) {
+            if (id == kEnd) continue;
+            targets.push_back(targets[i]);
+            targets.back().push_back(id);
+        }
+    }
+    std::vector<Hypothesis> all;
+    for (const auto& ids : targets) {
+        const double log_probability = forward_log_probability(small, source, ids);
+        const double length = static_cast<double>(ids.size() + 1);
+        const double penalty =
+            std::pow(options.penalty == LengthPenalty::kGnmt ? (5 + length) / 6 : length, options.alpha);
+        all.push_back({ids, log_probability, log_probability / penalty});
+    }
+    std::ranges::stable_sort(all, [](const Hypothesis& a, const Hypothesis& b) { return a.score > b.score; });
+    return all;
+}
+
+TEST(BeamSearch, WideEnoughFindsWhatBruteForceFinds) {
+    ModelConfig config = search_config();
+    config.vocabulary = 4;
+    SmallPairModel small(config);
+    const Sources sources{{3, 0, 1}, {0}, {2, 2, 3, 1}};
+    for (const LengthPenalty penalty : {LengthPenalty::kPower, LengthPenalty::kGnmt})
+        for (const double alpha : {0.0, 0.6, 1.5}) {
+            BeamOptions options = options_of(40, alpha);  // 1 + 3 + 9 + 27 targets of up to three tokens
+            options.penalty = penalty;
+            options.length_factor = 0.0, options.length_extra = 3;
+            const Results found = beam_search(small.model, small.stream, sources, options);
+            for (std::size_t n = 0; n < sources.size(); ++n) {
+                const std::vector<Hypothesis> wanted = all_targets(small, sources[n], 4, 3, options);
+                ASSERT_EQ(wanted.size(), 40u);
+                ASSERT_EQ(found[n].size(), 40u);
+                for (std::size_t k = 0; k < 40; ++k) {
+                    EXPECT_EQ(found[n][k].ids, wanted[k].ids) << n << ' ' << k;
+                    EXPECT_NEAR(found[n][k].score, wanted[k].score, 1e-11);
+                }
+            }
+        }
+}
+
+TEST(BeamSearch, ScoresAreThoseOfTheWholeForwardPassAndFallFromBestToWorst) {
+    SmallPairModel small(search_config());
+    const Sources sources = some_sources(17, 6);
+    const BeamOptions options = options_of(3, 0.6);
+    const Results found = beam_search(small.model, small.stream, sources, options);
+    for (std::size_t n = 0; n < sources.size(); ++n) {
+        ASSERT_EQ(found[n].size(), 3u);
+        for (std::size_t k = 0; k < 3; ++k) {
+            const Hypothesis& hypothesis = found[n][k];
+            EXPECT_LE(hypothesis.ids.size(), 23u) << "begin and 23 tokens fill the context";
+            EXPECT_EQ(std::ranges::count(hypothesis.ids, kEnd), 0);
+            EXPECT_NEAR(hypothesis.log_probability,
+                        forward_log_probability(small, sources[n], hypothesis.ids), 1e-11);
+            if (k > 0) {
+                EXPECT_GE(found[n][k - 1].score, hypothesis.score);
+            }
+        }
+    }
+}
+
+TEST(BeamSearch, ASentencesResultDoesNotDependOnWhatIsBesideItNorOnThreads) {
+    const Sources sources = some_sources(17, 11);
+    for (const std::int64_t beams : {1, 3}) {
+        SmallPairModel small(search_config());
+        BeamOptions options = options_of(beams, 0.6);
+        const Results together = beam_search(small.model, small.stream, sources, options);
+        Results alone;
+        for (const auto& source : sources)
+            alone.push_back(beam_search(small.model, small.stream, {source}, options)[0]);
+        expect_equal(alone, together);
+        for (const std::int64_t positions : {1, 100, 250}) {
+            options.batch_positions = positions;
+            expect_equal(beam_search(small.model, small.stream, sources, options), together);
+        }
+        for (const int threads : {2, 3}) {
+            SmallPairModel other(search_config(), threads);
+            expect_equal(beam_search(other.model, other.stream, sources, options_of(beams, 0.6)), together);
+        }
+    }
+}
+
+TEST(BeamSearch, MemoryIsBoundedByTheBatchAndNotByTheNumberOfSentences) {
+    SmallPairModel small(search_config());
+    BeamOptions options = options_of(2);
+    options.batch_positions = 4 * 2 * 32;  // four sentences
+    const auto peak = [&](int sentences) {
+        small.stream.pool().reset_peak();
+        beam_search(small.model, small.stream,
+                    Sources(static_cast<std::size_t>(sentences), {3, 4, 5, 6, 7, 8, 9, 10}), options);
+        return small.stream.pool().statistics().peak;
+    };
+    const std::size_t few = peak(4);
+    EXPECT_EQ(peak(40), few);
+    options.batch_positions *= 10;
+    EXPECT_GT(peak(40), few);
+}
+
+TEST(BeamSearch, RefusesWhatItCannotDecode) {
+    SmallPairModel small(search_config());
+    const auto run = [&](const Sources& sources, const auto& change) {
+        BeamOptions options = options_of(2);
+        change(options);
+        return beam_search(small.model, small.stream, sources, options);
+    };
+    const auto nothing = [](BeamOptions&) {};
+    EXPECT_TRUE(run({}, nothing).empty());
+    EXPECT_THROW(run({{3}, {}}, nothing), DataError);
+    EXPECT_THROW(run({{17}}, nothing), DataError);
+    EXPECT_THROW(run({{-1}}, nothing), DataError);
+    EXPECT_THROW(run({std::vector<std::int32_t>(25, 3)}, nothing), DataError);
+    EXPECT_THROW(run({{3}}, [](BeamOptions& o) { o.beams = 0; }), ConfigError);
+    EXPECT_THROW(run({{3}}, [](BeamOptions& o) { o.best = 3; }), ConfigError);
+    EXPECT_THROW(run({{3}}, [](BeamOptions& o) { o.alpha = -0.1; }), ConfigError);
+    EXPECT_THROW(run({{3}}, [](BeamOptions& o) { o.length_extra = -1; }), ConfigError);
+    EXPECT_THROW(run({{3}}, [](BeamOptions& o) { o.end = 17; }), ConfigError);
+    for (float& value : small.model.parameters()[0].leaf.value.span<float>()) value = std::nanf("");
+    EXPECT_THROW(run({{3}}, nothing), DataError);
+}
+
+}  // namespace
+}  // namespace skein::test

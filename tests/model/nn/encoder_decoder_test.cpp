@@ -1,0 +1,335 @@
+// What the encoder-decoder promises: the same bits for any threads, padding and company; who sees whom;
+// decoding that is the forward pass.
+#include "model/nn/encoder_decoder.h"
+
+#include <cmath>
+#include <tuple>
+
+#include "model/base/error.h"
+#include "model/kernels/cross_entropy.h"
+#include "tests/model/nn/small_pair_model.h"
+#include "tests/support/gradient_check.h"
+
+namespace skein::test {
+namespace {
+
+std::vector<ModelConfig> both_norms() {
+    std::vector<ModelConfig> configs(2, small_pair_config());
+    configs[1].norm = NormPlace::kPre;
+    configs[1].heads = 4, configs[1].key_value_heads = 2;
+    return configs;
+}
+
+/// Several tiles of attention, rows and weights, none of them whole.
+ModelConfig long_config() {
+    ModelConfig config = small_pair_config();
+    config.width = 72, config.heads = 3, config.feed_forward = 150, config.context = 160,
+    config.vocabulary = 203;
+    config.dropout = 0.1;
+    return config;
+}
+
+const PassContext kTraining{.seed = 3, .step = 4, .first_sample = 8, .training = true};
+
+TEST(EncoderDecoder, GradientsAreTheSameBitsForAnyNumberOfThreads) {
+    const Pairs pairs({{150, 20}, {33, 140}, {80, 80}}, 203);
+    const LossOptions options{.label_smoothing = 0.1, .gradient_scale = 1.0 / 240};
+    SmallPairModel one(long_config(), 1);
+    const SmallPairModel::Sums sums = one.forward_backward(pairs, kTraining, options);
+    for (const int threads : {2, 3}) {
+        SmallPairModel other(long_config(), threads);
+        EXPECT_EQ(other.forward_backward(pairs, kTraining, options), sums);
+        EXPECT_EQ(other.gradients(), one.gradients()) << threads << " threads";
+    }
+}
+
+TEST(EncoderDecoder, ASamplesLossIsTheSameBitsWhateverIsBesideIt) {
+    const Pairs pairs({{150, 20}, {33, 140}, {80, 80}, {1, 1}}, 203);
+    SmallPairModel small(long_config());
+    const SmallPairModel::Sums whole = small.forward(pairs, kTraining);
+    for (std::size_t sample = 0; sample < 4; ++sample) {
+        PassContext own = kTraining;
+        own.first_sample += static_cast<std::int64_t>(sample);
+        const SmallPairModel::Sums alone = small.forward(pairs.slice(sample, sample + 1), own);
+        EXPECT_EQ(alone.loss[0], whole.loss[sample]);
+        EXPECT_EQ(alone.nll[0], whole.nll[sample]);
+        EXPECT_EQ(alone.correct[0], whole.correct[sample]);
+    }
+}
+
+TEST(EncoderDecoder, PaddingChangesNoBitOfLossAndGradients) {
+    for (ModelConfig config : both_norms()) {
+        config.dropout = 0.2;
+        SmallPairModel small(config);
+        const Pairs plain({{5, 4}}, 17);
+        const SmallPairModel::Sums sums = small.forward_backward(plain, kTraining);
+        const NamedGradients gradients = small.gradients();
+        for (const std::int32_t id : {0, 7}) {
+            Pairs padded = plain;
+            padded.padding = id, padded.more_source_padding = 4, padded.more_target_padding = 5;
+            small.clear_gradients();
+            EXPECT_EQ(small.forward_backward(padded, kTraining), sums);
+            for (std::size_t i = 0; i < gradients.size(); ++i)
+                EXPECT_EQ(small.gradients()[i], gradients[i]) << gradients[i].first;
+        }
+    }
+}
+
+TEST(EncoderDecoder, AnotherSampleWithoutTargetsChangesNoBitOfTheGradients) {
+    SmallPairModel small(small_pair_config());
+    const Pairs plain({{5, 4}}, 17);
+    small.forward_backward(plain);
+    const NamedGradients gradients = small.gradients();
+    Pairs with = plain;
+    with.sources.push_back({1, 2, 3, 4, 5, 6, 7, 8});
+    with.inputs.push_back({}), with.targets.push_back({});
+    small.clear_gradients();
+    EXPECT_EQ(small.forward_backward(with).loss[1], 0.0);
+    EXPECT_EQ(small.gradients(), gradients);
+}
+
+TEST(EncoderDecoder, AnEmptySideIsNoNaN) {
+    SmallPairModel small(small_pair_config());
+    Pairs pairs({{5, 4}, {3, 6}}, 17);
+    pairs.sources[0].clear();
+    const SmallPairModel::Sums sums = small.forward_backward(pairs);
+    EXPECT_TRUE(std::isfinite(sums.loss[0]) && sums.loss[0] > 0.0);
+    for (const auto& [name, gradient] : small.gradients())
+        for (const float value : gradient) ASSERT_TRUE(std::isfinite(value)) << name;
+}
+
+TEST(EncoderDecoder, TwoPassesAddUpToOne) {
+    ModelConfig config = small_pair_config();
+    config.dropout = 0.2;
+    SmallPairModel small(config);
+    const Pairs pairs({{4, 6}, {7, 3}, {5, 5}}, 17);
+    const LossOptions options{.gradient_scale = 1.0 / 14};
+    small.forward_backward(pairs, kTraining, options);
+    const NamedGradients whole = small.gradients();
+    small.clear_gradients();
+    PassContext second = kTraining;
+    second.first_sample += 1;
+    small.forward_backward(pairs.slice(0, 1), kTraining, options);
+    small.forward_backward(pairs.slice(1, 3), second, options);
+    const NamedGradients parts = small.gradients();
+    for (std::size_t i = 0; i < whole.size(); ++i)
+        // sums over some 20 rows in another order: a few ulp of the typical element
+        expect_close(parts[i].second, {whole[i].second.begin(), whole[i].second.end()}, 3e-6, whole[i].first);
+}
+
+/// The loss of each target token of sample 0 alone.
+std::vector<double> token_losses(SmallPairModel& small, const Pairs& pairs) {
+    std::vector<double> losses;
+    for (std::size_t t = 0; t < pairs.targets[0].size(); ++t) {
+        Pairs one = pairs;
+        for (std::size_t i = 0; i < one.targets[0].size(); ++i)
+            if (i != t) one.targets[0][i] = -1;
+        losses.push_back(small.forward(one).nll[0]);
+    }
+    return losses;
+}
+
+TEST(EncoderDecoder, ATargetPositionSeesTheTargetSoFarAndTheWholeSource) {
+    for (const ModelConfig& config : both_norms()) {
+        SmallPairModel small(config);
+        const Pairs pairs({{6, 7}, {9, 9}}, 17);
+        const std::vector<double> before = token_losses(small, pairs);
+        for (const std::size_t changed : {0, 3, 6}) {
+            Pairs other = pairs;
+            other.inputs[0][changed] = (other.inputs[0][changed] + 1) % 17;
+            const std::vector<double> after = token_losses(small, other);
+            for (std::size_t t = 0; t < 7; ++t)
+                EXPECT_EQ(after[t] == before[t], t < changed) << changed << ' ' << t;
+        }
+        for (const std::size_t changed : {0, 3, 5}) {
+            Pairs other = pairs;
+            other.sources[0][changed] = (other.sources[0][changed] + 1) % 17;
+            const std::vector<double> after = token_losses(small, other);
+            for (std::size_t t = 0; t < 7; ++t) EXPECT_NE(after[t], before[t]) << changed << ' ' << t;
+        }
+        Pairs other = pairs;
+        for (std::int32_t& id : other.sources[1]) id = (id + 1) % 17;
+        for (std::int32_t& id : other.inputs[1]) id = (id + 1) % 17;
+        EXPECT_EQ(token_losses(small, other), before) << "another sample";
+    }
+}
+
+TEST(EncoderDecoder, TheEncoderSeesBothWaysButNoPadding) {
+    SmallPairModel small(small_pair_config());
+    const auto states = [&](const Pairs& pairs) {
+        Tape tape(small.stream, Tape::Mode::kInference);
+        const PairPass pass = pairs.on(small.stream);
+        return floats_of(small.model.encode(tape, pass.source, pass.source_lengths, {}).states.value());
+    };
+    const Pairs pairs({{6, 1}}, 17);
+    const std::vector<float> before = states(pairs);
+    for (const std::size_t changed : {0, 5}) {
+        Pairs other = pairs;
+        other.sources[0][changed] = (other.sources[0][changed] + 1) % 17;
+        const std::vector<float> after = states(other);
+        for (std::size_t t = 0; t < 6; ++t)
+            EXPECT_FALSE(std::equal(after.begin() + static_cast<std::ptrdiff_t>(12 * t),
+                                    after.begin() + static_cast<std::ptrdiff_t>(12 * t + 12),
+                                    before.begin() + static_cast<std::ptrdiff_t>(12 * t)))
+                << t;
+    }
+    Pairs padded = pairs;
+    padded.more_source_padding = 3, padded.padding = 11;
+    const std::vector<float> after = states(padded);
+    EXPECT_TRUE(std::equal(before.begin(), before.end(), after.begin()));
+}
+
+TEST(EncoderDecoder, DropsAnewInEveryPlaceOfBothStacks) {
+    for (double ModelConfig::*site : {&ModelConfig::dropout_embedding, &ModelConfig::dropout_residual,
+                                      &ModelConfig::dropout_attention, &ModelConfig::dropout_feed_forward}) {
+        ModelConfig config = small_pair_config();
+        config.*site = 0.3;
+        SmallPairModel small(config);
+        const Pairs pairs({{6, 7}}, 17);
+        const double loss = small.forward(pairs, kTraining).loss[0];
+        EXPECT_EQ(small.forward(pairs, kTraining).loss[0], loss);
+        for (const PassContext& other : {PassContext{4, 4, 8, true}, PassContext{3, 5, 8, true},
+                                         PassContext{3, 4, 9, true}, PassContext{3, 4, 8, false}})
+            EXPECT_NE(small.forward(pairs, other).loss[0], loss);
+    }
+}
+
+/// -log p of one target each, [rows].
+std::vector<double> nll_of(SmallPairModel& small, const Tensor& logits, std::vector<std::int32_t> targets) {
+    std::vector<double> loss(targets.size()), nll(targets.size());
+    std::vector<std::int64_t> correct(targets.size());
+    kernels::CrossEntropyArgs args{.rows = logits.shape()[0], .vocabulary = logits.shape()[1]};
+    args.logits = logits.data<float>();
+    args.targets = targets.data();
+    args.loss = loss.data(), args.nll = nll.data(), args.correct = correct.data();
+    small.stream.run([&](auto& s) { kernels::cross_entropy(s, args); });
+    return nll;
+}
+
+TEST(EncoderDecoder, DecodingWithTheCacheIsTheForwardPassBitForBit) {
+    std::vector<ModelConfig> configs = both_norms();
+    configs.push_back(long_config());
+    configs[0].share_embeddings = configs[0].tie_embeddings = false;
+    for (const ModelConfig& config : configs) {
+        SmallPairModel small(config);
+        const int longest = config.context > 100 ? 140 : 9;
+        const Pairs pairs({{longest, 7}, {3, 7}}, config.vocabulary);
+        const PairPass pass = pairs.on(small.stream);
+        // two beams that are fed the same, after every step the other way round
+        PairDecodeState state =
+            small.model.start_decoding(small.stream, pass.source, pass.source_lengths, 2, 8);
+        for (std::size_t t = 0; t < 7; ++t) {
+            const auto &a = pairs.inputs[0], &b = pairs.inputs[1];
+            const Tensor logits =
+                small.model.decode(small.stream,
+                                   Tensor::from<std::int32_t>(
+                                       small.stream, {4}, std::vector<std::int32_t>{a[t], a[t], b[t], b[t]}),
+                                   state);
+            Pairs last = pairs;
+            for (auto& targets : last.targets)
+                for (std::size_t i = 0; i < targets.size(); ++i)
+                    if (i != t) targets[i] = -1;
+            const SmallPairModel::Sums forward = small.forward(last);
+            const std::int32_t x = pairs.targets[0][t], y = pairs.targets[1][t];
+            EXPECT_EQ(nll_of(small, logits, {x, x, y, y}),
+                      (std::vector<double>{forward.nll[0], forward.nll[0], forward.nll[1], forward.nll[1]}));
+            state.select(small.stream, std::vector<std::int32_t>{1, 0, 3, 2});
+        }
+    }
+}
+
+TEST(EncoderDecoder, SelectedRowsGoOnAsTheirParentsWould) {
+    SmallPairModel small(both_norms()[1]);
+    const Pairs pairs({{9, 1}, {3, 1}, {5, 1}}, 17);
+    const auto start = [&](const Pairs& some, std::int64_t beams) {
+        const PairPass pass = some.on(small.stream);
+        return small.model.start_decoding(small.stream, pass.source, pass.source_lengths, beams, 8);
+    };
+    const auto feed = [&](PairDecodeState& state, const std::vector<std::int32_t>& ids) {
+        return floats_of(small.model.decode(
+            small.stream, Tensor::from<std::int32_t>(small.stream, {count(ids)}, ids), state));
+    };
+    PairDecodeState state = start(pairs, 2);
+    feed(state, {1, 2, 3, 4, 5, 6});
+    state.select(small.stream, std::vector<std::int32_t>{1, 1, 5, 4});  // sentence 1 leaves
+    EXPECT_EQ(state.sentences(), 2);
+    const std::vector<float> found = feed(state, {7, 8, 9, 10});
+
+    std::vector<float> wanted;
+    for (const auto& [sentence, first, second] :
+         {std::tuple<std::size_t, int, int>{0, 2, 7}, {0, 2, 8}, {2, 6, 9}, {2, 5, 10}}) {
+        PairDecodeState alone = start(pairs.slice(sentence, sentence + 1), 1);
+        feed(alone, {first});
+        const std::vector<float> logits = feed(alone, {second});
+        wanted.insert(wanted.end(), logits.begin(), logits.end());
+    }
+    EXPECT_EQ(found, wanted);
+
+    EXPECT_THROW(state.select(small.stream, std::vector<std::int32_t>{0, 2}), ShapeError);
+    EXPECT_THROW(state.select(small.stream, std::vector<std::int32_t>{0, 4}), ShapeError);
+    EXPECT_THROW(state.select(small.stream, std::vector<std::int32_t>{0}), ShapeError);
+    EXPECT_THROW(state.select(small.stream, std::vector<std::int32_t>{}), ShapeError);
+}
+
+TEST(EncoderDecoder, RefusesWhatDoesNotFit) {
+    SmallPairModel small(small_pair_config());
+    EXPECT_THROW(small.forward(Pairs({{10, 3}}, 17)), ShapeError);
+    EXPECT_THROW(small.forward(Pairs({{3, 10}}, 17)), ShapeError);
+    PairPass pass = Pairs({{3, 4}, {5, 6}}, 17).on(small.stream);
+    pass.source_lengths = Tensor::zeros(small.stream, DType::i32, {3});
+    Tape tape(small.stream, Tape::Mode::kInference);
+    EXPECT_THROW(small.model.loss(tape, pass, {}, {}), ShapeError);
+    const PairPass good = Pairs({{3, 4}}, 17).on(small.stream);
+    EXPECT_THROW(small.model.start_decoding(small.stream, good.source, good.source_lengths, 1, 10),
+                 ShapeError);
+    PairDecodeState state = small.model.start_decoding(small.stream, good.source, good.source_lengths, 1, 1);
+    const Tensor id = Tensor::zeros(small.stream, DType::i32, {1});
+    small.model.decode(small.stream, id, state);
+    EXPECT_THROW(small.model.decode(small.stream, id, state), ShapeError);
+
+    const auto refused = [](const auto& change, const std::string& option) {
+        ModelConfig config = small_pair_config();
+        EXPECT_NO_THROW(validate(config));
+        change(config);
+        try {
+            validate(config);
+            ADD_FAILURE() << "accepted a bad " << option;
+        } catch (const ConfigError& error) {
+            EXPECT_NE(std::string(error.what()).find(option), std::string::npos) << error.what();
+        }
+    };
+    refused([](ModelConfig& c) { c.encoder_layers = -1; }, "model.encoder-layers");
+    refused([](ModelConfig& c) { c.decoder_layers = -1; }, "model.decoder-layers");
+    refused([](ModelConfig& c) { c.source_vocabulary = -1; }, "source vocabulary");
+    refused([](ModelConfig& c) { c.source_vocabulary = 18; }, "model.share-embeddings");
+    Stream stream(1);
+    EXPECT_THROW(EncoderDecoder(stream, small_config(), 1), ConfigError);
+    EXPECT_THROW(Transformer(stream, small_pair_config(), 1), ConfigError);
+}
+
+TEST(EncoderDecoder, EveryParameterIsFinalOnceAndTheTiedTableLast) {
+    SmallPairModel small(small_pair_config());
+    Tape tape(small.stream);
+    std::vector<const Leaf*> order;
+    tape.on_leaf_final = [&](Leaf& leaf) { order.push_back(&leaf); };
+    small.run(tape, Pairs({{3, 4}, {5, 6}}, 17));
+    ASSERT_EQ(order.size(), small.model.parameters().size());
+    for (std::size_t i = 0; i < order.size(); ++i)
+        EXPECT_EQ(std::ranges::count(order, &small.model.parameters()[i].leaf), 1)
+            << small.model.parameters()[i].name;
+    EXPECT_EQ(order.back(), &small.model.parameters()[0].leaf);
+}
+
+TEST(EncoderDecoder, ASecondStepAsksTheSystemForNoMemory) {
+    SmallPairModel small(long_config());
+    const Pairs pairs({{150, 20}, {33, 140}}, 203);
+    small.forward_backward(pairs, kTraining);
+    const Pool::Statistics first = small.stream.pool().statistics();
+    small.clear_gradients();
+    small.forward_backward(pairs, kTraining);
+    EXPECT_EQ(small.stream.pool().statistics().system_calls, first.system_calls);
+    EXPECT_EQ(small.stream.pool().statistics().in_use, first.in_use);
+}
+
+}  // namespace
+}  // namespace skein::test
