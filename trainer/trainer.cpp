@@ -323,7 +323,7 @@ TokenBatch Trainer::blank_batch() const {
     return blank;
 }
 
-void Trainer::step(Prefetcher& batches, const StopSignal& stop, StepOutcome& outcome, double& seconds) {
+void Trainer::step(Prefetcher<TokenBatch>& batches, const StopSignal& stop, StepOutcome& outcome, double& seconds) {
     const auto start = Clock::now();
     std::uint64_t flags = stop.requested() ? kStopFlag : 0;
     TokenBatch batch;
@@ -355,7 +355,7 @@ void Trainer::step(Prefetcher& batches, const StopSignal& stop, StepOutcome& out
 }
 
 TrainResult Trainer::run(const StopSignal& stop) {
-    Prefetcher batches([this](std::uint64_t batch) { return read_own(batch); }, 0, kBatchesAhead);
+    Prefetcher<TokenBatch> batches([this](std::uint64_t batch) { return read_own(batch); }, 0, kBatchesAhead);
     if (training_step_->rows_of_a_pass() < 512 && config_.parallel.lanes > 1)
         say(text("a pass has ", training_step_->rows_of_a_pass(), " tokens (batch over --parallel.lanes ",
                  config_.parallel.lanes, "); fewer lanes run faster and allow fewer ranks"));

@@ -81,7 +81,7 @@ class Trainer {
     void start_log(const std::optional<Checkpoint>& from);
     bool out_of_patience() const;
     TokenBatch blank_batch() const;
-    void step(Prefetcher& batches, const StopSignal& stop, StepOutcome& outcome, double& seconds);
+    void step(Prefetcher<TokenBatch>& batches, const StopSignal& stop, StepOutcome& outcome, double& seconds);
     std::vector<StateTensor> state_tensors();
     SaveOutcome save();
     void evaluate_now();
