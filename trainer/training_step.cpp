@@ -1,7 +1,6 @@
 #include "trainer/training_step.h"
 
 #include <algorithm>
-#include <chrono>
 #include <cmath>
 #include <cstring>
 #include <span>
@@ -17,10 +16,6 @@ GradientSyncOptions sync_options(const ParallelSection& parallel) {
     options.reduction =
         parallel.reduction == ReductionKind::kFast ? GradientReduction::kFast : GradientReduction::kLanes;
     return options;
-}
-
-double seconds_since(std::chrono::steady_clock::time_point start) {
-    return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
 }
 
 }  // namespace
@@ -116,12 +111,10 @@ StepOutcome TrainingStep::run(const TokenBatch& mine, std::int64_t step, std::in
     const SampleRange own = own_samples();
     std::vector<double> losses(static_cast<std::size_t>(own.end - own.begin));
 
-    const auto start = std::chrono::steady_clock::now();
     sync_.begin_step();
     for (int lane = sync_.own_lanes().begin; lane < sync_.own_lanes().end; ++lane)
         run_lane(lane, mine, step, 1.0 / static_cast<double>(outcome.tokens), losses.data());
     sync_.backward_ended();
-    outcome.forward_backward_seconds = seconds_since(start);
     sync_.finish();
     outcome.sync = sync_.statistics();
 

@@ -12,7 +12,7 @@
 
 namespace skein {
 
-/// What one step came to; the same on every rank but for the times and the statistics.
+/// What one step came to; the same on every rank but for the statistics.
 struct StepOutcome {
     double loss = 0.0;           ///< label-smoothed cross-entropy, nats per real target token of the global batch
     double gradient_norm = 0.0;  ///< before clipping
@@ -21,7 +21,6 @@ struct StepOutcome {
     bool skipped = false;        ///< loss or gradient was not finite: nothing was updated
     std::uint64_t flags = 0;     ///< the bitwise or of all ranks' flags
     GradientSyncStatistics sync;
-    double forward_backward_seconds = 0.0;
 };
 
 /// One step of training: forward and backward over this rank's lanes, gradients summed along the lane tree, clipping by
