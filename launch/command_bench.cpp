@@ -16,7 +16,7 @@ namespace {
 const BenchShape& shape_named(const std::string& name) {
     for (const BenchShape& shape : bench_shapes())
         if (shape.name == name) return shape;
-    throw ConfigError(text("--shape: found '", name, "', wanted gpt-nano, gpt-mini or gpt2-124m"));
+    throw ConfigError(text("--shape: found '", name, "', wanted gpt-nano, gpt-mini, gpt2-124m or base"));
 }
 
 int run_bench_command(const Arguments& arguments, Ranks& ranks) {
@@ -40,7 +40,7 @@ int run_bench_command(const Arguments& arguments, Ranks& ranks) {
     std::printf("%s (%s)\n", shape->name.c_str(), shape->what.c_str());
     std::printf("  %d ranks of %d threads, %d lanes, overlap %s\n", ranks.session().size(), options.threads, options.lanes,
                 options.overlap ? "on" : "off");
-    std::printf("  %.4f s a step (%.4f to %.4f), %.0f tokens/s\n", result.seconds, result.least_seconds,
+    std::printf("  %.4f s a step (%.4f to %.4f), %.0f target tokens/s\n", result.seconds, result.least_seconds,
                 result.most_seconds, result.tokens_per_second);
     std::printf("  %.1f GFLOP/s, %.0f %% of the %.1f that OpenBLAS reaches on a large product here\n", result.gflops,
                 100.0 * result.gflops / result.sgemm_gflops, result.sgemm_gflops);
@@ -75,10 +75,10 @@ Command bench_command() {
     Command command;
     command.name = "bench";
     command.summary = "speed of whole training steps on a named shape";
-    command.usage = "--shape gpt-nano|gpt-mini|gpt2-124m [--threads N] [--steps N] [--lanes L] [--json]";
+    command.usage = "--shape gpt-nano|gpt-mini|gpt2-124m|base [--threads N] [--steps N] [--lanes L] [--json]";
     command.options = {
         {.name = "shape", .value = "NAME", .help = "which shape", .required = true,
-         .choices = {"gpt-nano", "gpt-mini", "gpt2-124m"}},
+         .choices = {"gpt-nano", "gpt-mini", "gpt2-124m", "base"}},
         {.name = "threads", .value = "N", .help = "threads a rank; 0: its processors", .initial = "0"},
         {.name = "steps", .value = "N", .help = "steps to measure, after three that are not", .initial = "10"},
         {.name = "lanes", .value = "L", .help = "lanes; 0: as few as the ranks allow", .initial = "0"},

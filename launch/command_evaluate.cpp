@@ -3,7 +3,6 @@
 
 #include "checkpoint/checkpoint.h"
 #include "data/data_folder.h"
-#include "data/sampler.h"
 #include "launch/commands.h"
 #include "launch/failure.h"
 #include "launch/ranks.h"
@@ -18,27 +17,23 @@ namespace {
 int run_evaluate(const Arguments& arguments, Ranks& ranks) {
     Stream stream(threads_of_a_rank(arguments.config.parallel.threads, own_processors(ranks), ranks));
     std::optional<Checkpoint> checkpoint;
-    std::unique_ptr<Transformer> model;
-    std::optional<TokenStream> tokens;
+    std::unique_ptr<Objective> objective;
+    std::unique_ptr<ValidationData> samples;
     ranks.together([&] {
         checkpoint = find_checkpoint(ranks.world(), arguments.value("checkpoint"),
                                      [](const std::string& line) { std::cerr << line << std::endl; });
     });
-    ranks.together([&] { model = load_model(*checkpoint, ranks.world(), stream); });
+    ranks.together([&] { objective = load_objective(*checkpoint, ranks.world(), stream); });
     ranks.together([&] {
         const DataFolder data = open_data_folder(arguments.value("data"));
-        if (data.header.vocab_size != model->config().vocabulary)
-            throw DataError(text("evaluate: ", data.path, " has a vocabulary of ", data.header.vocab_size,
-                                 ", the model's is ", model->config().vocabulary));
+        ModelConfig model = objective->model().config();
+        fit_to_data(model, data);
+        check_tokenizers(checkpoint->manifest(), data);
         if (data.valid.empty()) throw DataError(text("evaluate: ", data.path, " has no validation shard"));
-        tokens.emplace(data.path, data.valid, data.header);
-        if (validation_windows(tokens->tokens(), static_cast<std::uint64_t>(model->config().context)) == 0)
-            throw DataError(text("evaluate: ", tokens->tokens(), " validation tokens, wanted at least ",
-                                 model->config().context + 1, " (--model.context and one)"));
+        samples = open_validation_data(data, model, arguments.config.train.long_pairs, arguments.config.eval.samples);
     });
     Evaluation result;
-    ranks.together(
-        [&] { result = evaluate(*model, stream, ranks.world(), *tokens, arguments.config.eval.windows); });
+    ranks.together([&] { result = evaluate(*objective, stream, ranks.world(), *samples); });
     if (!ranks.is_first()) return kExitDone;
     if (arguments.has("json")) {
         std::cout << nlohmann::ordered_json{{"checkpoint", checkpoint->folder()},
@@ -68,7 +63,7 @@ Command evaluate_command() {
         {.name = "data", .value = "DIR", .help = "the data folder", .required = true},
         {.name = "json", .value = "", .help = "one line of JSON", .kind = CommandOption::Kind::kFlag},
     };
-    command.run_options = {"eval.windows", "parallel.threads"};
+    command.run_options = {"eval.samples", "train.long-pairs", "parallel.threads"};
     command.run_on_ranks = run_evaluate;
     return command;
 }

@@ -19,7 +19,10 @@ int run_generate(const Arguments& arguments) {
     Stream stream(threads > 0 ? threads : bound_processors());
     const Checkpoint checkpoint = find_checkpoint(alone, arguments.value("checkpoint"),
                                                   [](const std::string& line) { std::cerr << line << std::endl; });
-    const std::unique_ptr<Transformer> model = load_model(checkpoint, alone, stream);
+    const std::unique_ptr<Objective> objective = load_objective(checkpoint, alone, stream);
+    const auto* model = dynamic_cast<const Transformer*>(&std::as_const(*objective).model());
+    if (!model)
+        throw ConfigError(text("generate: ", checkpoint.folder(), " holds no decoder; for an encoder-decoder: skein translate"));
     const std::unique_ptr<Tokenizer> tokenizer = load_tokenizer(checkpoint.folder());
 
     GenerateOptions options;

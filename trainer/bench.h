@@ -14,9 +14,10 @@ struct BenchShape {
     std::string name;
     std::string what;
     ModelConfig model;
-    std::int64_t batch = 0;  ///< sequences, over all ranks
+    std::int64_t batch = 0;  ///< sequences, over all ranks; all of them fill the context
+    double label_smoothing = 0.0;
 };
-/// gpt-nano, gpt-mini, gpt2-124m.
+/// gpt-nano, gpt-mini, gpt2-124m, base.
 const std::vector<BenchShape>& bench_shapes();
 
 struct BenchOptions {
@@ -29,8 +30,8 @@ struct BenchOptions {
 
 struct BenchResult {
     double seconds = 0.0, least_seconds = 0.0, most_seconds = 0.0;  ///< a step: median, minimum, maximum
-    double tokens_per_second = 0.0;                                ///< of the median
-    double gflops = 0.0;          ///< of the median, by 6 · parameters + attention a token; over all ranks
+    double tokens_per_second = 0.0;                                ///< of the median; target tokens
+    double gflops = 0.0;          ///< of the median, by training_flops(); over all ranks
     double sgemm_gflops = 0.0;    ///< OpenBLAS's own best on one 2048 x 2048 product, all ranks' threads together
     std::int64_t parameters = 0;
     std::uint64_t peak_bytes = 0;  ///< largest sum of this rank's live tensors
@@ -41,8 +42,9 @@ struct BenchResult {
 /// Whole training steps (forward, backward, clip, AdamW) on random tokens. Collective over `data`.
 BenchResult run_bench(const BenchShape& shape, const BenchOptions& options, Communicator& data);
 
-/// Floating-point operations of a training step for each target token: three times the forward's 2 · (matrix parameters)
-/// + 4 · context · width a layer (halved for causal attention) (Kaplan et al., 2020).
-double training_flops_per_token(const ModelConfig& model, std::int64_t matrix_parameters);
+/// Floating-point operations of a training step on `samples` sequences that fill the context (on both sides): three times
+/// those of the forward's matrix products, 2 a parameter and token, and attention's 4 · width a query and key, of which
+/// causal attention needs half (Kaplan et al., 2020).
+double training_flops(const ModelConfig& model, std::int64_t samples);
 
 }  // namespace skein

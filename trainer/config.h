@@ -3,6 +3,7 @@
 #include <cstdint>
 #include <string>
 
+#include "data/pair_sampler.h"
 #include "model/nn/model_config.h"
 
 namespace skein {
@@ -15,8 +16,11 @@ enum class ReductionKind { kLanes, kFast };
 /// [train]
 struct TrainSection {
     std::int64_t steps = 1000;
-    std::int64_t batch = 32;       ///< sequences, over all ranks
-    std::int64_t micro_batch = 0;  ///< sequences a pass; 0: a whole lane
+    std::int64_t batch = 0;         ///< sequences, over all ranks; 0: by batch_tokens, or 32 where that is 0 too
+    std::int64_t batch_tokens = 0;  ///< pairs: the most that sequences · longest may be, on each side; 0: off
+    std::int64_t micro_batch = 0;   ///< sequences a pass; 0: a whole lane
+    std::int64_t micro_batch_tokens = 0;  ///< the most that a pass's sequences · longest may be; 0: off
+    LongPairs long_pairs = LongPairs::kError;
     std::uint64_t seed = 1;
     double label_smoothing = 0.0;
     double clip = 1.0;  ///< global gradient norm; 0: off
@@ -62,7 +66,7 @@ struct CheckpointSection {
 /// [eval]
 struct EvalSection {
     std::int64_t every = 250;      ///< steps; 0: only at the end
-    std::int64_t windows = 0;      ///< validation windows; 0: all
+    std::int64_t samples = 0;      ///< validation samples: windows of a stream, or pairs; 0: all
     std::int64_t patience = 0;     ///< evaluations without a better loss before the run stops early; 0: never
 };
 

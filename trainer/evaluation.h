@@ -2,9 +2,9 @@
 
 #include <cstdint>
 
-#include "data/token_shard.h"
-#include "model/nn/transformer.h"
 #include "model/tensor/communicator.h"
+#include "trainer/objective.h"
+#include "trainer/training_data.h"
 
 namespace skein {
 
@@ -15,10 +15,9 @@ struct Evaluation {
     double perplexity() const;
 };
 
-/// Loss on the validation stream: its non-overlapping windows of the model's context from token 0 on, the first `windows`
-/// of them (0: all). Collective; ranks share the windows out, and the sums are added in order of windows, so the result is
-/// the same bits for any number of ranks. Throws DataError, on all ranks, when there is no window or one cannot be read.
-Evaluation evaluate(const Transformer& model, Stream& stream, Communicator& data, const TokenStream& tokens,
-                    std::int64_t windows);
+/// Loss on validation samples. Collective; ranks share the passes out, and the sums are added in order of samples, so the
+/// result is the same bits for any number of ranks. Throws DataError, on all ranks, when there is no sample or one cannot
+/// be read.
+Evaluation evaluate(const Objective& objective, Stream& stream, Communicator& data, const ValidationData& samples);
 
 }  // namespace skein

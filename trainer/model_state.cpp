@@ -1,5 +1,6 @@
 #include "trainer/model_state.h"
 
+#include "model/base/error.h"
 #include "trainer/options.h"
 
 namespace skein {
@@ -14,11 +15,22 @@ std::vector<StateTensor> parameter_tensors(ParameterList& parameters) {
     return tensors;
 }
 
-std::unique_ptr<Transformer> load_model(const Checkpoint& checkpoint, Communicator& world, Stream& stream) {
+std::unique_ptr<Objective> load_objective(const Checkpoint& checkpoint, Communicator& world, Stream& stream) {
     const RunConfig config = from_settings(checkpoint.manifest().run.configuration);
-    auto model = std::make_unique<Transformer>(stream, config.model, config.train.seed);
-    checkpoint.load(world, parameter_tensors(model->parameters()), kParametersPrefix);
-    return model;
+    std::unique_ptr<Objective> objective = make_objective(stream, config.model, config.train.seed);
+    checkpoint.load(world, parameter_tensors(objective->model().parameters()), kParametersPrefix);
+    return objective;
+}
+
+void check_tokenizers(const Manifest& manifest, const DataFolder& folder) {
+    const auto check = [&](const char* name, const ShardHeader& header) {
+        for (const auto& [key, hash] : manifest.run.leans_on)
+            if (key == name && hash != header.tokenizer_sha256)
+                throw DataError(text("--data: the ", name, " of ", folder.path,
+                                     " is not the one that the checkpoint was trained with"));
+    };
+    check(kTokenizerName, folder.header);
+    if (folder.kind == DataKind::kPairs) check(kSourceTokenizerName, folder.source_header);
 }
 
 }  // namespace skein

@@ -4,14 +4,23 @@
 #include <vector>
 
 #include "checkpoint/checkpoint.h"
-#include "model/nn/transformer.h"
+#include "data/data_folder.h"
+#include "trainer/objective.h"
 
 namespace skein {
 
 /// The model's parameters as tensors to be saved or loaded. They borrow the parameters' memory.
 std::vector<StateTensor> parameter_tensors(ParameterList& parameters);
 
-/// Collective: the model of a checkpoint with its weights, on the stream. Throws CheckpointError.
-std::unique_ptr<Transformer> load_model(const Checkpoint& checkpoint, Communicator& world, Stream& stream);
+/// Collective: the model of a checkpoint with its weights, on the stream, which must outlive it. Throws CheckpointError.
+std::unique_ptr<Objective> load_objective(const Checkpoint& checkpoint, Communicator& world, Stream& stream);
+
+/// Under which names the SHA-256 of a run's tokenizers stand in RunState::leans_on.
+inline constexpr const char* kTokenizerName = "tokenizer";
+inline constexpr const char* kSourceTokenizerName = "source tokenizer";
+
+/// Throws DataError unless the folder's tokens were made with the tokenizers that the
+/// checkpoint was trained with.
+void check_tokenizers(const Manifest& manifest, const DataFolder& folder);
 
 }  // namespace skein

@@ -189,9 +189,14 @@ std::vector<Option> make_table() {
 
     const auto model = [](auto member) { return Field{&RunConfig::model, member}; };
     using M = ModelConfig;
-    add("model.kind", kRefused, choice(model(&M::kind), {{"decoder", ModelKind::kDecoder}}),
-        "which Transformer");
-    add("model.layers", kRefused, integer(model(&M::layers), 1, 10000), "blocks");
+    add("model.kind", kRefused, choice(model(&M::kind),
+               {{"decoder", ModelKind::kDecoder}, {"encoder-decoder", ModelKind::kEncoderDecoder}}),
+        "which Transformer; a decoder trains on text, an encoder-decoder on pairs");
+    add("model.layers", kRefused, integer(model(&M::layers), 1, 10000), "blocks, of each stack");
+    add("model.encoder-layers", kRefused, integer(model(&M::encoder_layers), 0, 10000),
+        "blocks of an encoder-decoder's encoder; 0: model.layers");
+    add("model.decoder-layers", kRefused, integer(model(&M::decoder_layers), 0, 10000),
+        "blocks of an encoder-decoder's decoder; 0: model.layers");
     add("model.heads", kRefused, integer(model(&M::heads), 1, 10000),
         "attention heads; they divide the width");
     add("model.kv-heads", kRefused, integer(model(&M::key_value_heads), 0, 10000),
@@ -199,9 +204,12 @@ std::vector<Option> make_table() {
     add("model.width", kRefused, integer(model(&M::width), 1, 1 << 20), "elements of a hidden state");
     add("model.ff", kRefused, integer(model(&M::feed_forward), 0, 1 << 22),
         "width inside the feed-forward; 0: four times the width");
-    add("model.context", kRefused, integer(model(&M::context), 1, 1 << 24), "tokens of a sequence");
+    add("model.context", kRefused, integer(model(&M::context), 1, 1 << 24),
+        "tokens of a sequence, at most; of pairs, on each side and with the end token");
     add("model.vocabulary", kRefused, integer(model(&M::vocabulary), 0, 1 << 24),
-        "token ids; 0: what the data says");
+        "token ids, of pairs the target's; 0: what the data says");
+    add("model.source-vocabulary", kRefused, integer(model(&M::source_vocabulary), 0, 1 << 24),
+        "an encoder-decoder's source token ids; 0: what the data says");
     add("model.norm", kRefused,
         choice(model(&M::norm), {{"pre", NormPlace::kPre}, {"post", NormPlace::kPost}}),
         "layer norm before or after each sublayer");
@@ -215,7 +223,9 @@ std::vector<Option> make_table() {
         "inside the feed-forward; gelu is its tanh form");
     add("model.bias", kRefused, boolean(model(&M::bias)), "biases in linear layers and norms");
     add("model.tie-embeddings", kRefused, boolean(model(&M::tie_embeddings)),
-        "the output projection is the token embedding");
+        "the output projection is the token embedding, of pairs the target's");
+    add("model.share-embeddings", kRefused, boolean(model(&M::share_embeddings)),
+        "an encoder-decoder's source and target embeddings are one; wants a joint vocabulary");
     add("model.dropout", kRefused, number(model(&M::dropout), kProbability), "in all four places");
     add("model.dropout-embedding", kRefused, own_dropout(&M::dropout_embedding),
         "of embeddings with positions");
@@ -227,9 +237,19 @@ std::vector<Option> make_table() {
     const auto train = [](auto member) { return Field{&RunConfig::train, member}; };
     using T = TrainSection;
     add("train.steps", kFree, integer(train(&T::steps), 1), "batches until the run is done");
-    add("train.batch", kNotice, integer(train(&T::batch), 1, 1 << 24), "sequences of a step, over all ranks");
+    add("train.batch", kNotice, integer(train(&T::batch), 0, 1 << 24),
+        "sequences of a step, over all ranks; 0: by train.batch-tokens, or 32 without it");
+    add("train.batch-tokens", kNotice, integer(train(&T::batch_tokens), 0, 1 << 28),
+        "pairs: as many of like length as fit, on each side: pairs times the longest; 0: by train.batch");
     add("train.micro-batch", kNotice, integer(train(&T::micro_batch), 0, 1 << 24),
         "sequences of a pass; 0: a whole lane");
+    add("train.micro-batch-tokens", kNotice, integer(train(&T::micro_batch_tokens), 0, 1 << 28),
+        "tokens of a pass: its sequences times the longest, but one at least; 0: a whole lane");
+    add("train.long-pairs", kNotice,
+        choice(train(&T::long_pairs), {{"error", LongPairs::kError},
+                                       {"drop", LongPairs::kDrop},
+                                       {"truncate", LongPairs::kTruncate}}),
+        "what becomes of a pair of which a side is longer than the context");
     add("train.seed", kRefused, seed(), "of initial values, dropout and the order of the data");
     add("train.label-smoothing", kNotice, number(train(&T::label_smoothing), kProbability),
         "share of the target spread over the vocabulary");
@@ -275,7 +295,7 @@ std::vector<Option> make_table() {
     add("parallel.tensor", kFree, integer(parallel(&P::tensor), 1, 1), "ranks that share each layer");
     add("parallel.lanes", kRefused, integer(parallel(&P::lanes), 0, 4096),
         "parts of a batch, a power of two; as many ranks at most; 0: the largest that divides the batch, up "
-        "to 8");
+        "to 8, and 8 for batches by tokens");
     add("parallel.threads", kFree, integer(parallel(&P::threads), 0, 4096),
         "threads of a rank; 0: the cores that it is bound to");
     add("parallel.reduction", kNotice,
@@ -294,7 +314,8 @@ std::vector<Option> make_table() {
     const auto eval = [](auto member) { return Field{&RunConfig::eval, member}; };
     add("eval.every", kFree, integer(eval(&EvalSection::every), 0),
         "steps between validations; 0: only at the end");
-    add("eval.windows", kFree, integer(eval(&EvalSection::windows), 0), "validation windows; 0: all");
+    add("eval.samples", kFree, integer(eval(&EvalSection::samples), 0),
+        "validation windows or pairs, from the first on; 0: all");
     add("eval.patience", kFree, integer(eval(&EvalSection::patience), 0),
         "validations without a better loss that end the run; 0: never");
 

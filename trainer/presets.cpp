@@ -21,6 +21,21 @@ Settings gpt2_settings(const char* layers, const char* heads, const char* width,
             {"schedule.peak", peak},          {"schedule.floor", floor},         {"schedule.warmup", "2000"}};
 }
 
+/// Vaswani et al., 2017: tables 1 and 3, sections 5.1 to 5.4. Batches of about 25,000 source and 25,000 target
+/// tokens, Adam, and the rate of equation 3.
+Settings paper_settings(const char* heads, const char* width, const char* ff, const char* dropout,
+                        const char* steps) {
+    return {{"model.kind", "encoder-decoder"}, {"model.layers", "6"},          {"model.heads", heads},
+            {"model.width", width},            {"model.ff", ff},               {"model.context", "256"},
+            {"model.norm", "post"},            {"model.position", "sinusoidal"}, {"model.activation", "relu"},
+            {"model.bias", "true"},            {"model.tie-embeddings", "true"}, {"model.share-embeddings", "true"},
+            {"model.dropout", dropout},        {"train.steps", steps},         {"train.batch", "0"},
+            {"train.batch-tokens", "25000"},   {"train.label-smoothing", "0.1"}, {"train.clip", "0"},
+            {"optimizer.kind", "adam"},        {"optimizer.beta1", "0.9"},     {"optimizer.beta2", "0.98"},
+            {"optimizer.epsilon", "1e-09"},    {"optimizer.weight-decay", "0"}, {"schedule.kind", "noam"},
+            {"schedule.peak", "1"},            {"schedule.warmup", "4000"}};
+}
+
 /// nanoGPT's two settings for Tiny Shakespeare by characters.
 Settings shakespeare_settings(const char* layers, const char* heads, const char* width, const char* context,
                               const char* batch, const char* steps, const char* dropout) {
@@ -64,6 +79,10 @@ const std::vector<Preset>& presets() {
          gpt2_settings("12", "12", "768", "6e-04", "6e-05")},
         {"gpt2-medium", "GPT-2 350M: 24 layers, width 1024; rate of GPT-3, table 2.1",
          gpt2_settings("24", "16", "1024", "3e-04", "3e-05")},
+        {"transformer-base", "the base model of Vaswani et al., 2017: 6 + 6 layers, width 512",
+         paper_settings("8", "512", "2048", "0.1", "100000")},
+        {"transformer-big", "the big model of Vaswani et al., 2017: 6 + 6 layers, width 1024",
+         paper_settings("16", "1024", "4096", "0.3", "300000")},
     };
     return all;
 }

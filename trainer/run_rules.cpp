@@ -62,25 +62,47 @@ void validate_schedule(const RunConfig& config) {
     }
 }
 
-std::int64_t default_lanes(std::int64_t batch) {
+void validate_batch(const RunConfig& config) {
+    const TrainSection& train = config.train;
+    if (train.batch_tokens > 0 && config.model.kind == ModelKind::kDecoder) {
+        contradiction(config, "train.batch-tokens", "0: a decoder's sequences are of one length, give --train.batch",
+                      "model.kind");
+    }
+    if (train.batch_tokens > 0 && train.batch > 0) {
+        contradiction(config, "train.batch", "0 with batches by tokens", "train.batch-tokens");
+    }
+    if (train.batch > 0 && train.micro_batch > train.batch) {
+        contradiction(config, "train.micro-batch", "at most the batch", "train.batch");
+    }
+    if (train.batch_tokens > 0 && train.micro_batch_tokens > train.batch_tokens) {
+        contradiction(config, "train.micro-batch-tokens", "at most the batch", "train.batch-tokens");
+    }
+    if (train.micro_batch > 0 && train.micro_batch_tokens > 0) {
+        contradiction(config, "train.micro-batch", "0 with passes by tokens", "train.micro-batch-tokens");
+    }
+}
+
+constexpr std::int64_t kDefaultBatch = 32, kMostDefaultLanes = 8;
+
+std::int64_t default_lanes(const TrainSection& train) {
+    if (train.batch_tokens > 0) return kMostDefaultLanes;
     std::int64_t lanes = 1;
-    while (lanes < 8 && batch % (2 * lanes) == 0) lanes *= 2;
+    while (lanes < kMostDefaultLanes && train.batch % (2 * lanes) == 0) lanes *= 2;
     return lanes;
 }
 
 /// Options whose 0 stands for a value that effective() works out.
 bool asks_for_default(const std::string& name, const std::string& value) {
     return value == "0" && (name == "model.kv-heads" || name == "model.ff" || name == "model.vocabulary" ||
-                            name == "parallel.lanes" || name == "schedule.horizon");
+                            name == "model.source-vocabulary" || name == "model.encoder-layers" ||
+                            name == "model.decoder-layers" || name == "parallel.lanes" || name == "schedule.horizon");
 }
 
 }  // namespace
 
 void validate(const RunConfig& config) {
     validate_model(config);
-    if (config.train.micro_batch > config.train.batch) {
-        contradiction(config, "train.micro-batch", "at most the batch", "train.batch");
-    }
+    validate_batch(config);
     const int lanes = config.parallel.lanes;
     if (lanes > 0 && (lanes & (lanes - 1)) != 0) {
         throw ConfigError(
@@ -96,8 +118,12 @@ RunConfig effective(const RunConfig& given) {
     RunConfig config = given;
     config.model.key_value_heads = config.model.kv_heads();
     config.model.feed_forward = config.model.ff();
-    if (config.parallel.lanes == 0)
-        config.parallel.lanes = static_cast<int>(default_lanes(config.train.batch));
+    if (config.model.kind == ModelKind::kEncoderDecoder) {
+        config.model.encoder_layers = config.model.encoder_depth();
+        config.model.decoder_layers = config.model.decoder_depth();
+    }
+    if (config.train.batch == 0 && config.train.batch_tokens == 0) config.train.batch = kDefaultBatch;
+    if (config.parallel.lanes == 0) config.parallel.lanes = static_cast<int>(default_lanes(config.train));
     config.schedule.horizon = horizon_of(config);
     return config;
 }

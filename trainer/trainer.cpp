@@ -23,7 +23,6 @@ using Clock = std::chrono::steady_clock;
 constexpr std::size_t kBatchesAhead = 4;
 constexpr std::uint64_t kStopFlag = 1, kLockLostFlag = 2, kUnreadFlag = 4;
 constexpr const char* kDataName = "data";
-constexpr const char* kTokenizerName = "tokenizer";
 constexpr const char* kNotFinite = "not finite";
 constexpr const char* kInARow = "in a row";
 
@@ -60,14 +59,13 @@ Trainer::Trainer(TrainRequest request, Communicator& world, Communicator& data, 
     together_([&] { from = find_start(); });
     together_([&] { configure(from); });
     together_([&] { agree_on_inputs(); });
-    together_([&] { training_step_.emplace(config_, *model_, *stream_, data_group_); });
+    together_([&] { training_step_.emplace(config_, *objective_, *stream_, data_group_); });
     together_([&] {
         if (from)
             resume_from(*from);
         else if (!request_.init.empty())
             load_weights(request_.init);
     });
-    first_of_batch_0_ = consumed_;
     together_([&] { start_log(from); });
 }
 
@@ -131,27 +129,27 @@ void Trainer::configure(const std::optional<Checkpoint>& from) {
             say(text("resumed with another ", change.name, ": ", change.saved, " before, ", change.wanted, " now"));
         check_data(from->manifest());
     }
-    if (config_.model.vocabulary == 0) config_.model.vocabulary = folder_.header.vocab_size;
-    if (config_.model.vocabulary != folder_.header.vocab_size)
-        throw DataError(text("--data: ", request_.data, " has a vocabulary of ", folder_.header.vocab_size,
-                             ", the model's is ", config_.model.vocabulary));
+    fit_to_data(config_.model, folder_);
     validate(config_);
-    const auto context = static_cast<std::uint64_t>(config_.model.context);
-    train_tokens_.emplace(folder_.path, folder_.train, folder_.header);
+    training_data_ = open_training_data(folder_, config_);
+    for (const std::string& line : training_data_->notices()) say(line);
     if (!folder_.valid.empty()) {
-        valid_tokens_.emplace(folder_.path, folder_.valid, folder_.header);
-        if (validation_windows(valid_tokens_->tokens(), context) == 0) {
-            say(text("no validation: ", valid_tokens_->tokens(), " tokens are less than a window of ", context + 1));
-            valid_tokens_.reset();
+        validation_data_ =
+            open_validation_data(folder_, config_.model, config_.train.long_pairs, config_.eval.samples);
+        if (validation_data_->samples() == 0) {
+            say(text("no validation: ", folder_.valid_tokens(), " tokens hold no sample (--model.context is ",
+                     config_.model.context, ")"));
+            validation_data_.reset();
         }
     }
-    sampler_.emplace(train_tokens_->tokens(), context, config_.train.seed);
-    if (world_.rank() == 0 && !folder_.tokenizer_file.empty()) {
-        const std::string name = fs::path(folder_.tokenizer_file).filename().string();
-        tokenizer_files_.push_back({name, read_file(folder_.path + "/" + name)});
-    }
+    if (world_.rank() == 0)
+        for (const std::string& file : {folder_.tokenizer_file, folder_.source_tokenizer_file}) {
+            if (file.empty()) continue;
+            const std::string name = fs::path(file).filename().string();
+            tokenizer_files_.push_back({name, read_file(folder_.path + "/" + name)});
+        }
     stream_.emplace(request_.threads(config_.parallel.threads));
-    model_.emplace(*stream_, config_.model, config_.train.seed);
+    objective_ = make_objective(*stream_, config_.model, config_.train.seed);
     store_.emplace(request_.out + "/checkpoints", config_.checkpoint.keep,
                    [this](const std::string& line) { say(line); });
     state_.configuration = to_settings(config_);
@@ -162,6 +160,8 @@ void Trainer::configure(const std::optional<Checkpoint>& from) {
                 say(text("this run's bits may differ from here on: ", name, " was '", before, "', is '", value, "'"));
     state_.leans_on.emplace_back(kDataName, folder_.fingerprint);
     state_.leans_on.emplace_back(kTokenizerName, folder_.header.tokenizer_sha256);
+    if (folder_.kind == DataKind::kPairs)
+        state_.leans_on.emplace_back(kSourceTokenizerName, folder_.source_header.tokenizer_sha256);
     state_.grid = {static_cast<std::uint64_t>(data_group_.size()), static_cast<std::uint64_t>(config_.parallel.tensor)};
 }
 
@@ -185,9 +185,7 @@ void Trainer::agree_on_inputs() {
 }
 
 void Trainer::check_data(const Manifest& manifest) {
-    const std::string tokenizer = find_text(manifest.run.leans_on, kTokenizerName);
-    if (tokenizer != folder_.header.tokenizer_sha256)
-        throw DataError(text("--data: the tokenizer of ", request_.data, " is not the one that this run began with"));
+    check_tokenizers(manifest, folder_);
     const std::string before = find_text(manifest.run.leans_on, kDataName);
     if (before.empty() || before == folder_.fingerprint) return;
     if (!request_.accept_changed_data)
@@ -203,7 +201,7 @@ void Trainer::resume_from(const Checkpoint& checkpoint) {
     saved.leans_on = std::move(state_.leans_on);
     saved.grid = state_.grid;
     const bool same_measure = find_text(checkpoint.manifest().run.leans_on, kDataName) == folder_.fingerprint &&
-                              from_settings(checkpoint.manifest().run.configuration).eval.windows == config_.eval.windows;
+                              from_settings(checkpoint.manifest().run.configuration).eval.samples == config_.eval.samples;
     if (saved.best && (request_.resume != "auto" || !same_measure)) {
         say("the best validation loss so far is not carried over: it is of another folder or other validation data");
         saved.best.reset();
@@ -211,7 +209,6 @@ void Trainer::resume_from(const Checkpoint& checkpoint) {
     }
     state_ = std::move(saved);
     ++state_.restarts;
-    consumed_ = sampler_->sample({state_.place.epoch, state_.place.window});
     // A checkpoint is written after the evaluation that was due at its step.
     saved_step_ = state_.step;
     newest_checkpoint_ = checkpoint.folder();
@@ -220,7 +217,7 @@ void Trainer::resume_from(const Checkpoint& checkpoint) {
 
 void Trainer::load_weights(const std::string& from) {
     const Checkpoint checkpoint = find_checkpoint(world_, from, [this](const std::string& line) { say(line); });
-    checkpoint.load(world_, parameter_tensors(model_->parameters()), kParametersPrefix);
+    checkpoint.load(world_, parameter_tensors(objective_->model().parameters()), kParametersPrefix);
     say(text("weights from ", checkpoint.folder()));
 }
 
@@ -243,7 +240,7 @@ void Trainer::start_log(const std::optional<Checkpoint>& from) {
 }
 
 std::vector<StateTensor> Trainer::state_tensors() {
-    ParameterList& parameters = model_->parameters();
+    ParameterList& parameters = objective_->model().parameters();
     std::vector<StateTensor> tensors = parameter_tensors(parameters);
     const auto add = [&](const char* prefix, std::size_t i, const Tensor& tensor) {
         tensors.push_back({prefix + parameters[i].name, tensor.dtype(), parameters[i].global_shape, parameters[i].layout,
@@ -255,8 +252,6 @@ std::vector<StateTensor> Trainer::state_tensors() {
 }
 
 SaveOutcome Trainer::save() {
-    const Cursor cursor = sampler_->cursor(consumed_);
-    state_.place = {cursor.epoch, cursor.window, 0};
     SaveOutcome outcome = store_->save(world_, {state_, state_tensors(), tokenizer_files_});
     if (outcome) {
         saved_step_ = state_.step;
@@ -269,7 +264,7 @@ SaveOutcome Trainer::save() {
 }
 
 void Trainer::evaluate_now() {
-    together_([&] { evaluation_ = evaluate(*model_, *stream_, data_group_, *valid_tokens_, config_.eval.windows); });
+    together_([&] { evaluation_ = evaluate(*objective_, *stream_, data_group_, *validation_data_); });
     const auto step = static_cast<std::int64_t>(state_.step);
     if (log_) log_->evaluation(step, *evaluation_);
     say(text("step ", step, ": validation loss ", evaluation_->loss, ", perplexity ", evaluation_->perplexity(),
@@ -306,46 +301,23 @@ void Trainer::count_skip(const StepOutcome& outcome) {
     say(text("step ", state_.step, " skipped: loss ", outcome.loss, ", gradient norm ", outcome.gradient_norm));
 }
 
-TokenBatch Trainer::read_own(std::uint64_t batch) const {
-    const SampleRange own = training_step_->own_samples();
-    return read_samples(*train_tokens_, *sampler_,
-                        first_of_batch_0_ + batch * static_cast<std::uint64_t>(config_.train.batch) +
-                            static_cast<std::uint64_t>(own.begin),
-                        static_cast<std::uint64_t>(own.end - own.begin));
-}
-
-TokenBatch Trainer::blank_batch() const {
-    const SampleRange own = training_step_->own_samples();
-    TokenBatch blank;
-    blank.context = static_cast<std::uint64_t>(config_.model.context);
-    blank.inputs.resize(static_cast<std::size_t>((own.end - own.begin) * config_.model.context));
-    blank.targets = blank.inputs;
-    return blank;
-}
-
-void Trainer::step(Prefetcher<TokenBatch>& batches, const StopSignal& stop, StepOutcome& outcome, double& seconds) {
+void Trainer::step(Prefetcher<Batch>& batches, const StopSignal& stop, StepOutcome& outcome, double& seconds) {
     const auto start = Clock::now();
     std::uint64_t flags = stop.requested() ? kStopFlag : 0;
-    TokenBatch batch;
-    std::exception_ptr unread;
-    try {
-        batch = batches.next();
-    } catch (...) {  // the others are about to exchange gradients with this rank: they hear of it with the step's scalars
-        unread = std::current_exception();
-        batch = blank_batch();
-        flags |= kUnreadFlag;
-    }
+    const Batch batch = batches.next();
+    // the others are about to exchange gradients with this rank: they hear of it with the step's scalars
+    if (batch.unread) flags |= kUnreadFlag;
     if (lock_ && !lock_->held()) flags |= kLockLostFlag;
     outcome = training_step_->run(batch, static_cast<std::int64_t>(state_.step),
                                   static_cast<std::int64_t>(state_.updates) + 1, flags);
     ++state_.step;
-    consumed_ += static_cast<std::uint64_t>(config_.train.batch);
+    state_.place = batch.after;
     if (!outcome.skipped) ++state_.updates;
     seconds = std::chrono::duration<double>(Clock::now() - start).count();
     state_.seconds += seconds;
     if ((outcome.flags & kUnreadFlag) != 0)
         together_([&] {
-            if (unread) std::rethrow_exception(unread);
+            if (batch.unread) std::rethrow_exception(batch.unread);
         });
     if ((outcome.flags & kLockLostFlag) != 0)
         together_([&] { throw IoError(text("train: another process took over ", request_.out, "; this one leaves it alone")); });
@@ -355,9 +327,11 @@ void Trainer::step(Prefetcher<TokenBatch>& batches, const StopSignal& stop, Step
 }
 
 TrainResult Trainer::run(const StopSignal& stop) {
-    Prefetcher<TokenBatch> batches([this](std::uint64_t batch) { return read_own(batch); }, 0, kBatchesAhead);
-    if (training_step_->rows_of_a_pass() < 512 && config_.parallel.lanes > 1)
-        say(text("a pass has ", training_step_->rows_of_a_pass(), " tokens (batch over --parallel.lanes ",
+    const std::unique_ptr<BatchWalk> walk = training_data_->walk(
+        state_.place, [this](std::int64_t samples) { return training_step_->own_samples(samples); });
+    Prefetcher<Batch> batches([&](std::uint64_t) { return walk->next(); }, 0, kBatchesAhead);
+    if (training_step_->tokens_of_a_pass() < 512 && config_.parallel.lanes > 1)
+        say(text("a pass has ", training_step_->tokens_of_a_pass(), " tokens (batch over --parallel.lanes ",
                  config_.parallel.lanes, "); fewer lanes run faster and allow fewer ranks"));
     TrainResult result;
     double pace = 0.0;
@@ -376,7 +350,7 @@ TrainResult Trainer::run(const StopSignal& stop) {
                             pace * static_cast<double>(steps - state_.step), evaluation_});
         // What is due at this step is done even when the run is to stop here: resuming does not make up for it.
         const auto due = [&](std::int64_t every) { return every > 0 && number % every == 0; };
-        if (valid_tokens_ && (due(config_.eval.every) || state_.step == steps)) evaluate_now();
+        if (validation_data_ && (due(config_.eval.every) || state_.step == steps)) evaluate_now();
         if (due(config_.checkpoint.every) && saved_step_ != state_.step) save();
     }
     if (out_of_patience())

@@ -14,6 +14,7 @@
 #include "trainer/model_state.h"
 #include "trainer/run_log.h"
 #include "trainer/stop_signal.h"
+#include "trainer/training_data.h"
 #include "trainer/training_step.h"
 
 namespace skein {
@@ -80,14 +81,12 @@ class Trainer {
     void load_weights(const std::string& from);
     void start_log(const std::optional<Checkpoint>& from);
     bool out_of_patience() const;
-    TokenBatch blank_batch() const;
-    void step(Prefetcher<TokenBatch>& batches, const StopSignal& stop, StepOutcome& outcome, double& seconds);
+    void step(Prefetcher<Batch>& batches, const StopSignal& stop, StepOutcome& outcome, double& seconds);
     std::vector<StateTensor> state_tensors();
     SaveOutcome save();
     void evaluate_now();
     void count_skip(const StepOutcome& outcome);
     std::uint64_t& skips(const char* reason);
-    TokenBatch read_own(std::uint64_t batch) const;
     void say(const std::string& line) const;
 
     TrainRequest request_;
@@ -100,15 +99,13 @@ class Trainer {
     DataFolder folder_;
     std::vector<SideFile> tokenizer_files_;
     std::optional<RunLock> lock_;
-    std::optional<TokenStream> train_tokens_, valid_tokens_;
-    std::optional<StreamSampler> sampler_;
+    std::unique_ptr<TrainingData> training_data_;
+    std::unique_ptr<ValidationData> validation_data_;  ///< null: none
     std::optional<CheckpointStore> store_;
-    std::optional<Transformer> model_;
+    std::unique_ptr<Objective> objective_;
     std::optional<TrainingStep> training_step_;
     std::optional<RunLog> log_;
     RunState state_;
-    std::uint64_t consumed_ = 0;       ///< samples, since the run began
-    std::uint64_t first_of_batch_0_ = 0;  ///< samples consumed when this process began
     std::uint64_t saved_step_ = ~std::uint64_t{0};
     std::string newest_checkpoint_;
     std::optional<Evaluation> evaluation_;

@@ -3,10 +3,9 @@
 #include <cstdint>
 #include <vector>
 
-#include "data/sampler.h"
-#include "model/nn/transformer.h"
 #include "parallel/gradient_sync.h"
 #include "trainer/config.h"
+#include "trainer/objective.h"
 #include "trainer/optimizer.h"
 #include "trainer/schedule.h"
 
@@ -29,27 +28,28 @@ struct StepOutcome {
 class TrainingStep {
   public:
     /// `config` is an effective one (run_rules.h). All arguments must outlive it. Throws ConfigError.
-    TrainingStep(const RunConfig& config, Transformer& model, Stream& stream, Communicator& data);
+    TrainingStep(const RunConfig& config, Objective& objective, Stream& stream, Communicator& data);
 
-    /// This rank's samples of a global batch of train.batch: [begin, end).
-    SampleRange own_samples() const;
-    /// `mine` holds own_samples() of step number `step` (from 0); `update` counts from 1. `flags` are told to all ranks.
-    /// Throws MpiError.
-    StepOutcome run(const TokenBatch& mine, std::int64_t step, std::int64_t update, std::uint64_t flags);
+    /// This rank's samples of a global batch of `samples`.
+    SampleRange own_samples(std::int64_t samples) const { return samples_of(sync_.own_lanes(), samples); }
+    /// `batch` is that of step number `step` (from 0), with own_samples(); `update` counts from 1. `flags` are told to all
+    /// ranks. Throws MpiError.
+    StepOutcome run(const Batch& batch, std::int64_t step, std::int64_t update, std::uint64_t flags);
 
     Optimizer& optimizer() { return optimizer_; }
     const GradientSync& sync() const { return sync_; }
-    /// Rows of the largest pass: below some 512, kernels are not at their best.
-    std::int64_t rows_of_a_pass() const;
+    /// Tokens of the largest pass, padding among them: below some 512, kernels are not at their best.
+    std::int64_t tokens_of_a_pass() const;
 
   private:
     /// Per-sample sums of the loss, in fp64, of this rank's samples.
-    void run_lane(int lane, const TokenBatch& mine, std::int64_t step, double gradient_scale, double* losses);
+    void run_lane(int lane, const Batch& batch, std::int64_t step, double* losses);
+    SampleRange samples_of(LaneRange lanes, std::int64_t samples) const;
     /// Σ of all samples' losses in order of samples, and the or of all ranks' flags.
-    double gather(std::vector<double>& losses, std::uint64_t& flags);
+    double gather(std::int64_t samples, std::vector<double>& losses, std::uint64_t& flags);
 
     RunConfig config_;
-    Transformer& model_;
+    Objective& objective_;
     Stream& stream_;
     Communicator& data_;
     GradientSync sync_;

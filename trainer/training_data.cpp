@@ -1,0 +1,266 @@
+#include "trainer/training_data.h"
+
+#include <algorithm>
+#include <optional>
+#include <utility>
+
+#include "data/pair_sampler.h"
+#include "data/sampler.h"
+#include "model/base/error.h"
+
+namespace skein {
+namespace {
+
+// Tokens that one pass evaluates, at most (of pairs, on each side).
+constexpr std::int64_t kTokensOfAPass = 4096;
+
+/// Reads into the batch's part, or keeps why it could not.
+template <class Read, class Blank>
+void read_part(Batch& batch, const Read& read, const Blank& blank) {
+    try {
+        batch.part = read();
+    } catch (const Error&) {
+        batch.unread = std::current_exception();
+        batch.part = blank();
+    }
+}
+
+// ---- windows of a stream
+
+class StreamTraining : public TrainingData {
+  public:
+    StreamTraining(const DataFolder& folder, const RunConfig& config)
+        : tokens_(folder.path, folder.train, folder.header),
+          sampler_(tokens_.tokens(), static_cast<std::uint64_t>(config.model.context), config.train.seed),
+          batch_(config.train.batch) {}
+
+    std::unique_ptr<BatchWalk> walk(const DataPlace& from, OwnSamples own) const override;
+
+  private:
+    class Walk;
+
+    TokenStream tokens_;
+    StreamSampler sampler_;
+    std::int64_t batch_;
+};
+
+class StreamTraining::Walk : public BatchWalk {
+  public:
+    Walk(const StreamTraining& data, std::uint64_t consumed, OwnSamples own)
+        : data_(data), consumed_(consumed), own_(std::move(own)) {}
+
+    Batch next() override {
+        Batch batch;
+        batch.samples = data_.batch_;
+        batch.target_tokens = data_.batch_ * static_cast<std::int64_t>(data_.sampler_.context());
+        batch.own = own_(batch.samples);
+        const auto count = static_cast<std::uint64_t>(batch.own.end - batch.own.begin);
+        const std::uint64_t first = consumed_ + static_cast<std::uint64_t>(batch.own.begin);
+        read_part(
+            batch, [&] { return read_samples(data_.tokens_, data_.sampler_, first, count); },
+            [&] {
+                TokenBatch blank;
+                blank.context = data_.sampler_.context();
+                blank.inputs.resize(count * blank.context);
+                blank.targets = blank.inputs;
+                return blank;
+            });
+        consumed_ += static_cast<std::uint64_t>(batch.samples);
+        const Cursor cursor = data_.sampler_.cursor(consumed_);
+        batch.after = {cursor.epoch, cursor.window, 0};
+        return batch;
+    }
+
+  private:
+    const StreamTraining& data_;
+    std::uint64_t consumed_;  // samples, since the run began
+    OwnSamples own_;
+};
+
+std::unique_ptr<BatchWalk> StreamTraining::walk(const DataPlace& from, OwnSamples own) const {
+    return std::make_unique<Walk>(*this, sampler_.sample({from.epoch, from.window}), std::move(own));
+}
+
+class StreamValidation : public ValidationData {
+  public:
+    StreamValidation(const DataFolder& folder, std::int64_t context, std::int64_t samples)
+        : tokens_(folder.path, folder.valid, folder.header), context_(context) {
+        const auto windows =
+            static_cast<std::int64_t>(validation_windows(tokens_.tokens(), static_cast<std::uint64_t>(context)));
+        const std::int64_t count = samples > 0 ? std::min(samples, windows) : windows;
+        const std::int64_t of_a_pass = std::max<std::int64_t>(1, kTokensOfAPass / context);
+        for (std::int64_t first = 0; first < count; first += of_a_pass)
+            passes_.push_back({first, std::min(count, first + of_a_pass)});
+    }
+
+    const std::vector<SampleRange>& passes() const override { return passes_; }
+
+    Batch read(std::size_t pass) const override {
+        Batch batch;
+        batch.own = passes_[pass];
+        batch.samples = batch.own.end - batch.own.begin;
+        batch.target_tokens = batch.samples * context_;
+        batch.part = read_validation(tokens_, static_cast<std::uint64_t>(context_),
+                                     static_cast<std::uint64_t>(batch.own.begin),
+                                     static_cast<std::uint64_t>(batch.samples));
+        return batch;
+    }
+
+  private:
+    TokenStream tokens_;
+    std::int64_t context_;
+    std::vector<SampleRange> passes_;
+};
+
+// ---- pairs
+
+Batch batch_of(const PairPlan& plan, SampleRange own) {
+    Batch batch;
+    batch.samples = static_cast<std::int64_t>(plan.samples());
+    batch.target_tokens = static_cast<std::int64_t>(plan.target_tokens());
+    batch.own = own;
+    batch.after = {plan.place.epoch, plan.place.window, plan.samples_before + plan.samples()};
+    return batch;
+}
+
+/// As long as the samples that were planned.
+PairBatch blank_pairs(const PairPlan& plan, SampleRange own) {
+    PairBatch blank;
+    for (auto i = static_cast<std::size_t>(own.begin); i < static_cast<std::size_t>(own.end); ++i) {
+        blank.source_offsets.push_back(blank.source_offsets.back() + plan.lengths[i].source);
+        blank.target_offsets.push_back(blank.target_offsets.back() + plan.lengths[i].target);
+    }
+    blank.source.resize(blank.source_offsets.back());
+    blank.inputs.resize(blank.target_offsets.back());
+    blank.targets = blank.inputs;
+    return blank;
+}
+
+PairSamplerOptions sampler_options(const RunConfig& config) {
+    PairSamplerOptions options;
+    options.batch = static_cast<std::uint64_t>(config.train.batch);
+    options.batch_tokens = static_cast<std::uint64_t>(config.train.batch_tokens);
+    options.context = static_cast<std::uint64_t>(config.model.context);
+    options.long_pairs = config.train.long_pairs;
+    options.seed = config.train.seed;
+    return options;
+}
+
+class PairTraining : public TrainingData {
+  public:
+    PairTraining(const DataFolder& folder, const RunConfig& config)
+        : pairs_(folder.path, folder.train, folder.pair_header()),
+          sampler_(pairs_.read_lengths(), sampler_options(config)),
+          context_(config.model.context) {}
+
+    std::vector<std::string> notices() const override {
+        std::vector<std::string> lines;
+        if (sampler_.dropped() > 0)
+            lines.push_back(text(sampler_.dropped(), " of ", pairs_.pairs(),
+                                 " pairs are left out: a side and its end token are longer than --model.context ",
+                                 context_));
+        if (sampler_.truncated() > 0)
+            lines.push_back(text(sampler_.truncated(), " of ", pairs_.pairs(), " pairs are cut to --model.context ",
+                                 context_));
+        return lines;
+    }
+
+    std::unique_ptr<BatchWalk> walk(const DataPlace& from, OwnSamples own) const override;
+
+  private:
+    class Walk;
+
+    PairStream pairs_;
+    PairSampler sampler_;
+    std::int64_t context_;
+};
+
+class PairTraining::Walk : public BatchWalk {
+  public:
+    Walk(const PairTraining& data, PairCursor start, OwnSamples own)
+        : data_(data), walk_(data.sampler_, start), own_(std::move(own)) {}
+
+    Batch next() override {
+        const PairPlan& plan = walk_.next();
+        Batch batch = batch_of(plan, own_(static_cast<std::int64_t>(plan.samples())));
+        read_part(
+            batch,
+            [&] {
+                return read_pairs(data_.pairs_, plan, static_cast<std::uint64_t>(batch.own.begin),
+                                  static_cast<std::uint64_t>(batch.own.end));
+            },
+            [&] { return blank_pairs(plan, batch.own); });
+        return batch;
+    }
+
+  private:
+    const PairTraining& data_;
+    PairWalk walk_;
+    OwnSamples own_;
+};
+
+std::unique_ptr<BatchWalk> PairTraining::walk(const DataPlace& from, OwnSamples own) const {
+    return std::make_unique<Walk>(*this, sampler_.find(from.epoch, from.window, from.samples), std::move(own));
+}
+
+class PairValidation : public ValidationData {
+  public:
+    PairValidation(const DataFolder& folder, std::int64_t context, LongPairs long_pairs, std::int64_t samples)
+        : pairs_(folder.path, folder.valid, folder.pair_header()) {
+        std::vector<PairLength> lengths = pairs_.read_lengths();
+        if (samples > 0) lengths.resize(std::min(lengths.size(), static_cast<std::size_t>(samples)));
+        plans_ = plan_validation(lengths, static_cast<std::uint64_t>(std::max(kTokensOfAPass, context)),
+                                 static_cast<std::uint64_t>(context), long_pairs);
+        for (const PairPlan& plan : plans_)
+            passes_.push_back({static_cast<std::int64_t>(plan.first_sample),
+                               static_cast<std::int64_t>(plan.first_sample + plan.samples())});
+    }
+
+    const std::vector<SampleRange>& passes() const override { return passes_; }
+
+    Batch read(std::size_t pass) const override {
+        Batch batch = batch_of(plans_[pass], passes_[pass]);
+        batch.part = read_pairs(pairs_, plans_[pass], 0, plans_[pass].samples());
+        return batch;
+    }
+
+  private:
+    PairStream pairs_;
+    std::vector<PairPlan> plans_;
+    std::vector<SampleRange> passes_;
+};
+
+void fit_vocabulary(std::int64_t& vocabulary, std::int64_t found, const char* whose, const DataFolder& folder) {
+    if (vocabulary == 0) vocabulary = found;
+    if (vocabulary != found)
+        throw DataError(text("--data: ", folder.path, " has a ", whose, "vocabulary of ", found, ", the model's is ",
+                             vocabulary));
+}
+
+}  // namespace
+
+void fit_to_data(ModelConfig& model, const DataFolder& folder) {
+    const bool pairs = model.kind == ModelKind::kEncoderDecoder;
+    if (folder.kind != (pairs ? DataKind::kPairs : DataKind::kStream))
+        throw DataError(text("--data: ", folder.path, " holds ", pairs ? "a stream of text" : "pairs", ", but ",
+                             pairs ? "an encoder-decoder" : "a decoder", " trains on ",
+                             pairs ? "pairs (skein prepare --source FILE --target FILE)"
+                                   : "text (skein prepare --text FILE)",
+                             "; see --model.kind"));
+    fit_vocabulary(model.vocabulary, folder.header.vocab_size, pairs ? "target " : "", folder);
+    if (pairs) fit_vocabulary(model.source_vocabulary, folder.source_header.vocab_size, "source ", folder);
+}
+
+std::unique_ptr<TrainingData> open_training_data(const DataFolder& folder, const RunConfig& config) {
+    if (folder.kind == DataKind::kPairs) return std::make_unique<PairTraining>(folder, config);
+    return std::make_unique<StreamTraining>(folder, config);
+}
+
+std::unique_ptr<ValidationData> open_validation_data(const DataFolder& folder, const ModelConfig& model,
+                                                     LongPairs long_pairs, std::int64_t samples) {
+    if (folder.kind == DataKind::kPairs)
+        return std::make_unique<PairValidation>(folder, model.context, long_pairs, samples);
+    return std::make_unique<StreamValidation>(folder, model.context, samples);
+}
+
+}  // namespace skein
