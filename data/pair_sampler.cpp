@@ -1,9 +1,7 @@
 #include "data/pair_sampler.h"
 
 #include <algorithm>
-#include <array>
 #include <numeric>
-#include <string_view>
 #include <tuple>
 
 #include "data/sampler.h"
@@ -13,7 +11,6 @@
 namespace skein {
 namespace {
 
-constexpr std::array<std::string_view, 3> kLongPairs{"error", "drop", "truncate"};
 
 /// A side with its special tokens.
 std::uint64_t longest_side(PairLength length) {
@@ -111,13 +108,6 @@ std::vector<std::size_t> cut_by_samples(std::size_t samples, std::uint64_t batch
 }
 
 }  // namespace
-
-LongPairs long_pairs_from(std::string_view name) {
-    const auto found = std::find(kLongPairs.begin(), kLongPairs.end(), name);
-    if (found == kLongPairs.end())
-        throw ConfigError(text("long pairs: found \"", name, "\", wanted error, drop or truncate"));
-    return static_cast<LongPairs>(found - kLongPairs.begin());
-}
 
 std::uint64_t PairPlan::target_tokens() const {
     std::uint64_t sum = 0;
