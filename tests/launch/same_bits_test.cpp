@@ -3,10 +3,10 @@
 
 #include <gtest/gtest.h>
 
+#include <cstdio>
 #include <cstdlib>
 #include <nlohmann/json.hpp>
 #include <random>
-#include <set>
 
 #include "tests/support/program.h"
 
@@ -52,28 +52,30 @@ std::size_t starts_of(const std::string& run) {
     return lines_of(contents(run + "/runs.jsonl")).size();
 }
 
-/// The last whole line's step; 0: none.
-int logged_step(const std::string& run) {
-    const std::string log = contents(run + "/log.jsonl");
-    const std::size_t at = log.rfind("{\"step\":", log.rfind('\n'));
-    return at == std::string::npos ? 0 : std::atoi(log.c_str() + at + 8);
+std::string checkpoint_of(int step) {
+    char name[32];
+    std::snprintf(name, sizeof name, "step-%08d", step);
+    return name;
 }
 
-/// The checkpoint that is being written: its step-N.tmp is there and no newer one. (An old one on its way out
-/// is called step-N.tmp as well, but then there are newer ones.) Empty: none.
-std::string saving(const std::string& run) {
-    std::set<std::string> done, temporary;
+/// Whether a signal has been sent to a process and waits for it to run.
+bool is_pending(pid_t pid, int signal) {
+    for (const std::string& line : lines_of(contents("/proc/" + std::to_string(pid) + "/status")))
+        if (line.starts_with("ShdPnd:"))
+            return (std::strtoull(line.c_str() + 7, nullptr, 16) >> (signal - 1) & 1) != 0;
+    return false;
+}
+
+/// The newest name in a run's checkpoints that ends in `suffix`, without it; empty: none.
+std::string newest_checkpoint(const std::string& run, const std::string& suffix) {
+    std::string newest;
     std::error_code ignored;
     for (fs::directory_iterator entry(run + "/checkpoints", ignored), end; !ignored && entry != end;
          entry.increment(ignored)) {
-        std::string name = entry->path().filename().string();
-        if (name.ends_with(".tmp"))
-            temporary.insert(name.substr(0, name.size() - 4));
-        else
-            done.insert(name);
+        const fs::path name = entry->path().filename();
+        if (name.extension() == suffix) newest = std::max(newest, name.stem().string());
     }
-    if (temporary.empty() || (!done.empty() && *temporary.rbegin() <= *done.rbegin())) return {};
-    return *temporary.rbegin();
+    return newest;
 }
 
 class SameBits : public testing::Test {
@@ -124,18 +126,23 @@ class SameBits : public testing::Test {
         EXPECT_EQ(log_of(out(run)), reference_log_) << run;
     }
 
-    /// Starts the run on `ranks` ranks and kills it once it has opened its log and `moment` has come. False
-    /// when it had ended before.
-    static bool kill_when(const std::string& run, int ranks, const std::function<bool()>& moment,
-                          const std::string& more = "") {
-        const std::size_t starts = starts_of(out(run));
-        RunningProgram program(train(run, more), ranks);
-        EXPECT_TRUE(becomes_true([&] {
-            return (starts_of(out(run)) > starts && moment()) || !program.runs();
-        })) << program.errors();
-        const bool killed = program.kill_all();
-        EXPECT_TRUE(killed) << "ended before the kill: " << program.errors();
-        return killed;
+    /// Starts the run on `ranks` ranks; a rank kills itself as tests/support/signal_at.cpp says, and the
+    /// others and mpirun are killed upon that.
+    static void expect_killed_at(const std::string& run, int ranks, const std::string& moment,
+                                 const std::string& more = "") {
+        RunningProgram program(train(run, more), ranks, signal_at(SIGKILL, moment));
+        EXPECT_TRUE(becomes_true([&] { return program.lost_a_rank() || !program.runs(); }))
+            << program.errors();
+        program.kill_all();
+        EXPECT_FALSE(fs::exists(out(run) + "/checkpoints/" + checkpoint_of(kSteps)))
+            << "ended before the kill";
+        EXPECT_TRUE(fs::exists(out(run) + "/lock")) << "left in order: " << program.errors();
+    }
+
+    /// For a rank's shell; `moment` is the call, the delay and the pattern.
+    static std::string signal_at(int signal, const std::string& moment) {
+        return "export LD_PRELOAD='" SKEIN_SIGNAL_AT "' SIGNAL_AT='" + std::to_string(signal) + " " + moment +
+               "' ASAN_OPTIONS=detect_leaks=0:verify_asan_link_order=0;";
     }
 
     static TemporaryFolder* folder_;
@@ -175,58 +182,57 @@ TEST_F(SameBits, KilledAtRandomMomentsAndResumedOnOtherRanks) {
     const unsigned seed = given ? static_cast<unsigned>(std::atoi(given)) : std::random_device{}();
     SCOPED_TRACE("SKEIN_TEST_SEED=" + std::to_string(seed));
     std::mt19937 random(seed);
+    const auto between = [&](int first, int last) {
+        return first + static_cast<int>(random() % static_cast<unsigned>(last - first + 1));
+    };
 
-    // the step in whose neighbourhood to kill, and the ranks; the first falls before any checkpoint
+    // Within two lines of the log, counted from where this start begins: before any checkpoint, between steps
+    // 20 and 40 from the start and from the checkpoint of step 20, and behind the one of step 40. Step 20
+    // brings two lines.
     struct Kill {
         int first, last, ranks;
     };
-    for (const Kill& kill : {Kill{2, 17, 4}, Kill{21, 38, 3}, Kill{21, 38, 1}, Kill{41, 50, 2}}) {
-        const int step =
-            kill.first + static_cast<int>(random() % static_cast<unsigned>(kill.last - kill.first + 1));
-        SCOPED_TRACE("killed at step " + std::to_string(step) + " on " + std::to_string(kill.ranks) +
-                     " ranks");
-        const auto more = std::chrono::microseconds(random() % 20'000);
-        bool seen = false;
-        std::chrono::steady_clock::time_point then;
-        ASSERT_TRUE(kill_when("killed", kill.ranks, [&] {
-            if (!seen && logged_step(out("killed")) >= step) {
-                seen = true;
-                then = std::chrono::steady_clock::now() + more;
-            }
-            return seen && std::chrono::steady_clock::now() >= then;
-        }));
+    for (const Kill& kill : {Kill{2, 17, 4}, Kill{22, 39, 3}, Kill{1, 18, 1}, Kill{22, 30, 2}}) {
+        const std::string moment = std::to_string(between(kill.first, kill.last)) + " " +
+                                   std::to_string(between(1, 8000)) + " */log.jsonl";
+        SCOPED_TRACE("killed at '" + moment + "' on " + std::to_string(kill.ranks) + " ranks");
+        expect_killed_at("killed", kill.ranks, moment);
     }
-    // and during a save, on several ranks and on one; a save may be over before the kill arrives, so a few
-    // are tried
+    EXPECT_EQ(newest_checkpoint(out("killed"), ""), checkpoint_of(40));
+    // And during a save, on several ranks and on one, before any of the calls by which its files become
+    // durable: rank 0 makes at least six in each.
     for (const int ranks : {4, 1}) {
-        bool fell_into_save = false;
-        for (int attempt = 0; attempt < 10 && !fell_into_save && logged_step(out("killed")) < kSteps - 2;
-             ++attempt) {
-            const std::string left = saving(out("killed"));  // by the kill before
-            ASSERT_TRUE(kill_when(
-                "killed", ranks, [&] { return saving(out("killed")) > left; }, "--checkpoint.every 1"));
-            fell_into_save = saving(out("killed")) > left;
-        }
-        EXPECT_TRUE(fell_into_save) << "no kill fell into a save on " << ranks << " ranks";
+        const std::string moment = std::to_string(between(1, 24)) + " 0 */checkpoints/step-*.tmp*";
+        SCOPED_TRACE("killed at '" + moment + "' on " + std::to_string(ranks) + " ranks");
+        expect_killed_at("killed", ranks, moment, "--checkpoint.every 1");
+        EXPECT_GT(newest_checkpoint(out("killed"), ".tmp"), newest_checkpoint(out("killed"), ""))
+            << "no kill in a save";
     }
     expect_finish("killed", 3);
-    EXPECT_GE(starts_of(out("killed")), 7u);
+    EXPECT_EQ(starts_of(out("killed")), 7u);
     expect_same_as_reference("killed");
 }
 
 TEST_F(SameBits, StoppedBySignalsAndStartedAgain) {
     for (const int ranks : {2, 2, 1, 4}) {
-        const int before = logged_step(out("stopped"));
-        RunningProgram program(train("stopped"), ranks);
+        // The rank that writes the log stands still before its sixth line until the signal has come to it.
+        RunningProgram program(train("stopped"), ranks, signal_at(SIGSTOP, "6 0 */log.jsonl"));
+        pid_t stopped = 0;
         ASSERT_TRUE(becomes_true([&] {
-            return logged_step(out("stopped")) >= before + 5 || !program.runs();
+            for (const pid_t rank : program.rank_pids())
+                if (state_of(rank) == 'T') stopped = rank;
+            return stopped != 0 || !program.runs();
         })) << program.errors();
+        ASSERT_NE(stopped, 0) << program.errors();
         program.signal(SIGUSR1);
+        ASSERT_TRUE(becomes_true([&] { return is_pending(stopped, SIGUSR1) || !program.runs(); }));
+        ::kill(stopped, SIGCONT);
         const Outcome outcome = program.wait();
         EXPECT_EQ(outcome.code, 75) << outcome.errors;
         EXPECT_NE(outcome.errors.find("resume with: "), std::string::npos) << outcome.errors;
         EXPECT_FALSE(fs::exists(out("stopped") + "/lock"));
     }
+    EXPECT_LT(newest_checkpoint(out("stopped"), ""), checkpoint_of(kSteps));
     expect_finish("stopped", 3);
     expect_same_as_reference("stopped");
 }
