@@ -40,7 +40,7 @@ UsablePairs usable_pairs(std::span<const PairLength> lengths, std::uint64_t cont
                 throw DataError(text("pairs: pair ", pair, " has ", length.source, " source and ",
                                      length.target, " target tokens, wanted at most ",
                                      context - kSpecialTokens, " for a context of ", context,
-                                     " with an end token"));
+                                     " with an end token (--train.long-pairs drops or truncates them)"));
             if (long_pairs == LongPairs::kDrop) {
                 if (out.dropped++ == 0) {
                     out.pairs.resize(pair);

@@ -5,8 +5,10 @@
 
 #include <cstdio>
 #include <cstdlib>
+#include <map>
 #include <nlohmann/json.hpp>
 #include <random>
+#include <set>
 
 #include "tests/support/program.h"
 
@@ -78,32 +80,67 @@ std::string newest_checkpoint(const std::string& run, const std::string& suffix)
     return newest;
 }
 
-class SameBits : public testing::Test {
+/// A kind of model, with its data and its options.
+struct Kind {
+    std::string name, prepare, train;
+    friend std::ostream& operator<<(std::ostream& out, const Kind& kind) { return out << kind.name; }
+};
+
+/// What every other run is to be equal to: one rank, one thread, never interrupted.
+struct Reference {
+    Hashes hashes;
+    std::vector<std::string> log;
+};
+
+/// The lines of a text, and each line's words backwards.
+void write_pairs(const TemporaryFolder& folder) {
+    std::string source, target;
+    for (const std::string& line : lines_of(pseudo_text(20'000))) {
+        std::string backwards;
+        for (const std::string& word : words(line)) backwards = word + " " + backwards;
+        source += line + "\n";
+        target += backwards + "\n";
+    }
+    write(folder / "source.txt", source);
+    write(folder / "target.txt", target);
+}
+
+class SameBits : public testing::TestWithParam<Kind> {
   protected:
     static void SetUpTestSuite() {
         folder_ = new TemporaryFolder;
         write(*folder_ / "text.txt", pseudo_text(20'000));
-        const Outcome prepared = run_skein(
-            {"prepare", "--text", *folder_ / "text.txt", "--tokenizer", "chars", "--out", *folder_ / "data"});
+        write_pairs(*folder_);
+    }
+    static void TearDownTestSuite() {
+        delete folder_;
+        references_.clear();
+    }
+
+    /// Prepares the kind's data and makes its reference, once.
+    void SetUp() override {
+        if (references_.contains(GetParam().name)) return;
+        std::string line = GetParam().prepare + " --out " + data();
+        for (const char* file : {"text.txt", "source.txt", "target.txt"})
+            if (const std::size_t at = line.find(file); at != std::string::npos) line.insert(at, *folder_ / "");
+        const Outcome prepared = run_skein(words("prepare " + line));
         ASSERT_EQ(prepared.code, 0) << prepared.errors;
         expect_finish("reference", 1);
-        reference_ = hashes_of(*folder_ / "reference");
-        reference_log_ = log_of(*folder_ / "reference");
-        ASSERT_NE(reference_.parameters, "");
-        ASSERT_EQ(reference_log_.size(), kSteps + 3u) << "60 steps and 3 evaluations";
+        const Reference reference{hashes_of(out("reference")), log_of(out("reference"))};
+        ASSERT_NE(reference.hashes.parameters, "");
+        ASSERT_EQ(reference.log.size(), kSteps + 3u) << "60 steps and 3 evaluations";
+        references_[GetParam().name] = reference;
     }
-    static void TearDownTestSuite() { delete folder_; }
 
-    static std::string out(const std::string& run) { return *folder_ / run; }
+    static std::string data() { return *folder_ / (GetParam().name + "-data"); }
+    static std::string out(const std::string& run) { return *folder_ / (GetParam().name + "-" + run); }
+    static const Reference& reference() { return references_.at(GetParam().name); }
 
     /// The run's command line; `more` replaces options or adds some.
     static std::vector<std::string> train(const std::string& run, const std::string& more = "") {
         std::vector<std::string> line =
-            words("--data " + (*folder_ / "data") + " --out " + out(run) +
-                  " --model.layers 2 --model.width 32 --model.heads 2 --model.context 16 --model.dropout 0.1 "
-                  "--train.batch 12"
-                  " --train.steps " +
-                  std::to_string(kSteps) +
+            words("--data " + data() + " --out " + out(run) + " " + GetParam().train +
+                  " --model.width 32 --model.heads 2 --model.dropout 0.1 --train.steps " + std::to_string(kSteps) +
                   " --parallel.lanes 4 --parallel.threads 1 --checkpoint.every 20 --eval.every 20");
         const std::vector<std::string> changes = words(more);
         for (std::size_t i = 0; i < changes.size(); i += 2) {
@@ -122,8 +159,8 @@ class SameBits : public testing::Test {
     }
 
     static void expect_same_as_reference(const std::string& run) {
-        EXPECT_EQ(hashes_of(out(run)), reference_) << run;
-        EXPECT_EQ(log_of(out(run)), reference_log_) << run;
+        EXPECT_EQ(hashes_of(out(run)), reference().hashes) << run;
+        EXPECT_EQ(log_of(out(run)), reference().log) << run;
     }
 
     /// Starts the run on `ranks` ranks; a rank kills itself as tests/support/signal_at.cpp says, and the
@@ -146,14 +183,42 @@ class SameBits : public testing::Test {
     }
 
     static TemporaryFolder* folder_;
-    static Hashes reference_;
-    static std::vector<std::string> reference_log_;
+    static std::map<std::string, Reference> references_;
 };
 TemporaryFolder* SameBits::folder_;
-Hashes SameBits::reference_;
-std::vector<std::string> SameBits::reference_log_;
+std::map<std::string, Reference> SameBits::references_;
 
-TEST_F(SameBits, OnAnyNumberOfRanks) {
+INSTANTIATE_TEST_SUITE_P(
+    , SameBits,
+    testing::Values(Kind{"Decoder", "--text text.txt --tokenizer chars",
+                         "--model.layers 2 --model.context 16 --train.batch 12"},
+                    Kind{"EncoderDecoder",
+                         "--source source.txt --target target.txt --vocab 320 --max-length 40 --valid-fraction 0.1",
+                         "--model.kind encoder-decoder --model.layers 1 --model.context 48 --model.norm post "
+                         "--model.position sinusoidal --train.batch-tokens 120 --train.long-pairs truncate "
+                         "--train.label-smoothing 0.1"}),
+    [](const auto& kind) { return kind.param.name; });
+
+/// Of the reference's steps.
+std::set<std::int64_t> samples_of(const Reference& reference) {
+    std::set<std::int64_t> samples;
+    for (const std::string& line : reference.log)
+        if (const Json json = Json::parse(line); json.contains("samples")) samples.insert(json["samples"].get<std::int64_t>());
+    return samples;
+}
+
+TEST_P(SameBits, SomeLanesAreEmptyWhereBatchesAreByTokens) {
+    const std::set<std::int64_t> samples = samples_of(reference());
+    ASSERT_FALSE(samples.empty());
+    if (GetParam().name == "Decoder") {
+        EXPECT_EQ(samples, std::set<std::int64_t>{12});
+    } else {
+        EXPECT_LT(*samples.begin(), 4) << "batches of fewer pairs than lanes";
+        EXPECT_GT(*samples.rbegin(), 4);
+    }
+}
+
+TEST_P(SameBits, OnAnyNumberOfRanks) {
     for (const int ranks : {2, 3, 4}) {
         const std::string run = "ranks-" + std::to_string(ranks);
         expect_finish(run, ranks);
@@ -161,23 +226,23 @@ TEST_F(SameBits, OnAnyNumberOfRanks) {
     }
 }
 
-TEST_F(SameBits, WithTwoThreads) {
+TEST_P(SameBits, WithTwoThreads) {
     expect_finish("threads-2", 1, "--parallel.threads 2");
     expect_same_as_reference("threads-2");
     expect_finish("ranks-2-threads-2", 2, "--parallel.threads 2");
     expect_same_as_reference("ranks-2-threads-2");
 }
 
-TEST_F(SameBits, AnotherSeedOrOtherLanesGiveOtherBits) {
+TEST_P(SameBits, AnotherSeedOrOtherLanesGiveOtherBits) {
     expect_finish("seed", 1, "--train.seed 2");
-    EXPECT_NE(hashes_of(out("seed")).parameters, reference_.parameters);
-    EXPECT_NE(hashes_of(out("seed")).state, reference_.state);
+    EXPECT_NE(hashes_of(out("seed")).parameters, reference().hashes.parameters);
+    EXPECT_NE(hashes_of(out("seed")).state, reference().hashes.state);
     expect_finish("lanes", 1, "--parallel.lanes 2");
-    EXPECT_NE(hashes_of(out("lanes")).parameters, reference_.parameters);
-    EXPECT_NE(hashes_of(out("lanes")).state, reference_.state);
+    EXPECT_NE(hashes_of(out("lanes")).parameters, reference().hashes.parameters);
+    EXPECT_NE(hashes_of(out("lanes")).state, reference().hashes.state);
 }
 
-TEST_F(SameBits, KilledAtRandomMomentsAndResumedOnOtherRanks) {
+TEST_P(SameBits, KilledAtRandomMomentsAndResumedOnOtherRanks) {
     const char* given = std::getenv("SKEIN_TEST_SEED");
     const unsigned seed = given ? static_cast<unsigned>(std::atoi(given)) : std::random_device{}();
     SCOPED_TRACE("SKEIN_TEST_SEED=" + std::to_string(seed));
@@ -213,7 +278,7 @@ TEST_F(SameBits, KilledAtRandomMomentsAndResumedOnOtherRanks) {
     expect_same_as_reference("killed");
 }
 
-TEST_F(SameBits, StoppedBySignalsAndStartedAgain) {
+TEST_P(SameBits, StoppedBySignalsAndStartedAgain) {
     for (const int ranks : {2, 2, 1, 4}) {
         // The rank that writes the log stands still before its sixth line until the signal has come to it.
         RunningProgram program(train("stopped"), ranks, signal_at(SIGSTOP, "6 0 */log.jsonl"));
