@@ -1,6 +1,7 @@
 #include "trainer/training_data.h"
 
 #include <algorithm>
+#include <cmath>
 #include <optional>
 #include <utility>
 
@@ -151,10 +152,11 @@ class PairTraining : public TrainingData {
     PairTraining(const DataFolder& folder, const RunConfig& config)
         : pairs_(folder.path, folder.train, folder.pair_header()),
           sampler_(pairs_.read_lengths(), sampler_options(config)),
-          context_(config.model.context) {}
+          context_(config.model.context),
+          lanes_(config.parallel.lanes) {}
 
     std::vector<std::string> notices() const override {
-        std::vector<std::string> lines;
+        std::vector<std::string> lines{padding_notice()};
         if (sampler_.dropped() > 0)
             lines.push_back(text(sampler_.dropped(), " of ", pairs_.pairs(),
                                  " pairs are left out: a side and its end token are longer than --model.context ",
@@ -170,9 +172,28 @@ class PairTraining : public TrainingData {
   private:
     class Walk;
 
+    /// Of the first window, so that it costs little in a large corpus.
+    std::string padding_notice() const {
+        const std::vector<PairPlan> window = sampler_.plan_window(0, 0);
+        const Lanes lanes(lanes_, 1);
+        PaddingCount padding;
+        std::uint64_t pairs = 0;
+        for (const PairPlan& plan : window) {
+            pairs += plan.samples();
+            for (int lane = 0; lane < lanes_; ++lane) {
+                const SampleRange samples = lanes.samples(lane, static_cast<std::int64_t>(plan.samples()));
+                padding += count_padding(plan, static_cast<std::uint64_t>(samples.begin),
+                                         static_cast<std::uint64_t>(samples.end));
+            }
+        }
+        return text(sampler_.pairs(), " pairs an epoch, ", pairs / window.size(), " a batch on average; of its tokens ",
+                    std::round(1000.0 * (1.0 - padding.real_share())) / 10.0, " % are padding (", lanes_, " lanes)");
+    }
+
     PairStream pairs_;
     PairSampler sampler_;
     std::int64_t context_;
+    int lanes_;
 };
 
 class PairTraining::Walk : public BatchWalk {
