@@ -37,7 +37,7 @@ struct TranslateOptions {
 };
 
 /// What is read of one line, at most; the rest of it is passed over, with a notice.
-inline constexpr std::size_t kLongestLine = std::size_t{1} << 20;
+inline constexpr std::size_t kLongestLine = std::size_t{1} << 18;
 
 /// Translates `in`, a sentence a line, to `out`, its translation as text in one line, in the order of `in`. A
 /// line ends at
