@@ -252,7 +252,8 @@ void require_kind(const DataFolder& folder, DataKind wanted) {
                          "\", wanted \"", name_of(wanted), "\": ",
                          wants_pairs
                              ? "an encoder-decoder trains on what skein prepare --source --target makes"
-                             : "a decoder trains on what skein prepare --text makes"));
+                             : "a decoder trains on what skein prepare --text makes",
+                         " (--model.kind)"));
 }
 
 DataFolder open_data_folder(const std::string& path, DataCheck check) {

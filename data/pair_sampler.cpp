@@ -1,9 +1,7 @@
 #include "data/pair_sampler.h"
 
 #include <algorithm>
-#include <array>
 #include <numeric>
-#include <string_view>
 #include <tuple>
 
 #include "data/sampler.h"
@@ -13,7 +11,6 @@
 namespace skein {
 namespace {
 
-constexpr std::array<std::string_view, 3> kLongPairs{"error", "drop", "truncate"};
 
 /// A side with its special tokens.
 std::uint64_t longest_side(PairLength length) {
@@ -43,7 +40,7 @@ UsablePairs usable_pairs(std::span<const PairLength> lengths, std::uint64_t cont
                 throw DataError(text("pairs: pair ", pair, " has ", length.source, " source and ",
                                      length.target, " target tokens, wanted at most ",
                                      context - kSpecialTokens, " for a context of ", context,
-                                     " with an end token"));
+                                     " with an end token (--train.long-pairs drops or truncates them)"));
             if (long_pairs == LongPairs::kDrop) {
                 if (out.dropped++ == 0) {
                     out.pairs.resize(pair);
@@ -111,13 +108,6 @@ std::vector<std::size_t> cut_by_samples(std::size_t samples, std::uint64_t batch
 }
 
 }  // namespace
-
-LongPairs long_pairs_from(std::string_view name) {
-    const auto found = std::find(kLongPairs.begin(), kLongPairs.end(), name);
-    if (found == kLongPairs.end())
-        throw ConfigError(text("long pairs: found \"", name, "\", wanted error, drop or truncate"));
-    return static_cast<LongPairs>(found - kLongPairs.begin());
-}
 
 std::uint64_t PairPlan::target_tokens() const {
     std::uint64_t sum = 0;

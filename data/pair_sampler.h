@@ -19,9 +19,6 @@ enum class LongPairs {
     kTruncate,  ///< its sides lose their ends; end tokens stay
 };
 
-/// "error", "drop", "truncate". Throws ConfigError for any other.
-LongPairs long_pairs_from(std::string_view name);
-
 struct PairSamplerOptions {
     /// Exactly one of the two is not 0: samples of a global batch, or the most that samples × longest may be,
     /// on each side.

@@ -19,53 +19,72 @@ const BenchShape& shape_named(const std::string& name) {
     throw ConfigError(text("--shape: found '", name, "', wanted gpt-nano, gpt-mini, gpt2-124m or base"));
 }
 
+/// What is asked for, and with --compare what it is to be held against: overlap off where there are several ranks, and
+/// eight lanes (or one, when eight are asked for).
+std::vector<BenchVariant> variants_of(const BenchVariant& asked, bool compare, int ranks) {
+    std::vector<BenchVariant> variants{asked};
+    if (!compare) return variants;
+    if (ranks > 1) variants.push_back({asked.lanes, !asked.overlap});
+    const int other = asked.lanes == 8 ? 1 : 8;
+    if (other >= ranks) variants.push_back({other, asked.overlap});
+    return variants;
+}
+
+void print(const BenchShape& shape, const std::vector<BenchResult>& results, double peak, int ranks, int threads) {
+    std::printf("%s (%s)\n%d ranks of %d threads, %.1f M parameters\n", shape.name.c_str(), shape.what.c_str(), ranks,
+                threads, static_cast<double>(results.front().parameters) * 1e-6);
+    for (const BenchResult& result : results) {
+        std::printf("  %d lanes, overlap %s: %.4f s a step (%.4f to %.4f), %.0f target tokens/s\n", result.variant.lanes,
+                    result.variant.overlap ? "on" : "off", result.seconds, result.least_seconds, result.most_seconds,
+                    result.tokens_per_second);
+        std::printf("    %.1f GFLOP/s, %.0f %% of the %.1f that OpenBLAS reaches on a large product here; peak %.0f MB of "
+                    "tensors a rank\n",
+                    result.gflops, 100.0 * result.gflops / peak, peak, static_cast<double>(result.peak_bytes) * 1e-6);
+        if (result.bytes_sent > 0)
+            std::printf("    %.2f MB sent a step and rank, %.0f %% of it before backward ended\n",
+                        result.bytes_sent * 1e-6, 100.0 * result.sent_early);
+    }
+    std::fflush(stdout);
+}
+
+nlohmann::ordered_json json_of(const BenchResult& result) {
+    return {{"lanes", result.variant.lanes},         {"overlap", result.variant.overlap},
+            {"seconds", result.seconds},             {"tokens_per_second", result.tokens_per_second},
+            {"gflops", result.gflops},               {"parameters", result.parameters},
+            {"peak_bytes", result.peak_bytes},       {"bytes_sent", result.bytes_sent},
+            {"sent_early", result.sent_early}};
+}
+
 int run_bench_command(const Arguments& arguments, Ranks& ranks) {
     BenchOptions options;
+    BenchVariant asked;
     const int own = own_processors(ranks);
     const BenchShape* shape = nullptr;
     ranks.together([&] {
         shape = &shape_named(arguments.value("shape"));
         options.steps = arguments.integer("steps", 1, 1'000'000);
-        options.lanes = static_cast<int>(arguments.integer("lanes", 0, 1 << 20));
         options.threads =
             threads_of_a_rank(static_cast<int>(arguments.integer("threads", 0, 4096)), own, ranks);
-        options.overlap = arguments.config.parallel.overlap;
         options.bucket_megabytes = arguments.config.parallel.bucket_megabytes;
-        if (options.lanes == 0)  // as few as the ranks allow
-            for (options.lanes = 1; options.lanes < ranks.session().size();) options.lanes *= 2;
+        asked.lanes = static_cast<int>(arguments.integer("lanes", 0, 1 << 20));
+        asked.overlap = arguments.config.parallel.overlap;
+        if (asked.lanes == 0)  // as few as the ranks allow
+            for (asked.lanes = 1; asked.lanes < ranks.session().size();) asked.lanes *= 2;
+        Lanes(asked.lanes, ranks.session().size());
     });
-    ranks.together([&] { Lanes(options.lanes, ranks.session().size()); });
-    const BenchResult result = run_bench(*shape, options, ranks.world());
+    options.variants = variants_of(asked, arguments.has("compare"), ranks.session().size());
+    const std::vector<BenchResult> results = run_bench(*shape, options, ranks.world());
+    const double peak = sgemm_peak(options.threads, ranks.world());
     if (!ranks.is_first()) return kExitDone;
-    std::printf("%s (%s)\n", shape->name.c_str(), shape->what.c_str());
-    std::printf("  %d ranks of %d threads, %d lanes, overlap %s\n", ranks.session().size(), options.threads, options.lanes,
-                options.overlap ? "on" : "off");
-    std::printf("  %.4f s a step (%.4f to %.4f), %.0f target tokens/s\n", result.seconds, result.least_seconds,
-                result.most_seconds, result.tokens_per_second);
-    std::printf("  %.1f GFLOP/s, %.0f %% of the %.1f that OpenBLAS reaches on a large product here\n", result.gflops,
-                100.0 * result.gflops / result.sgemm_gflops, result.sgemm_gflops);
-    std::printf("  %.1f M parameters, peak %.0f MB of tensors a rank\n", static_cast<double>(result.parameters) * 1e-6,
-                static_cast<double>(result.peak_bytes) * 1e-6);
-    if (result.bytes_sent > 0)
-        std::printf("  %.2f MB sent a step and rank, %.0f %% of it before backward ended\n", result.bytes_sent * 1e-6,
-                    100.0 * result.sent_early);
-    std::fflush(stdout);
-    if (arguments.has("json"))
-        std::cout << nlohmann::ordered_json{{"shape", shape->name},
-                                            {"ranks", ranks.session().size()},
-                                            {"threads", options.threads},
-                                            {"lanes", options.lanes},
-                                            {"overlap", options.overlap},
-                                            {"seconds", result.seconds},
-                                            {"tokens_per_second", result.tokens_per_second},
-                                            {"gflops", result.gflops},
-                                            {"sgemm_gflops", result.sgemm_gflops},
-                                            {"parameters", result.parameters},
-                                            {"peak_bytes", result.peak_bytes},
-                                            {"bytes_sent", result.bytes_sent},
-                                            {"sent_early", result.sent_early}}
-                         .dump()
-                  << std::endl;
+    print(*shape, results, peak, ranks.session().size(), options.threads);
+    if (!arguments.has("json")) return kExitDone;
+    nlohmann::ordered_json json{{"shape", shape->name},
+                                {"ranks", ranks.session().size()},
+                                {"threads", options.threads},
+                                {"sgemm_gflops", peak}};
+    json.update(json_of(results.front()));
+    for (std::size_t i = 1; i < results.size(); ++i) json["compared"].push_back(json_of(results[i]));
+    std::cout << json.dump() << std::endl;
     return kExitDone;
 }
 
@@ -75,13 +94,15 @@ Command bench_command() {
     Command command;
     command.name = "bench";
     command.summary = "speed of whole training steps on a named shape";
-    command.usage = "--shape gpt-nano|gpt-mini|gpt2-124m|base [--threads N] [--steps N] [--lanes L] [--json]";
+    command.usage = "--shape gpt-nano|gpt-mini|gpt2-124m|base [--threads N] [--steps N] [--lanes L] [--compare] [--json]";
     command.options = {
         {.name = "shape", .value = "NAME", .help = "which shape", .required = true,
          .choices = {"gpt-nano", "gpt-mini", "gpt2-124m", "base"}},
         {.name = "threads", .value = "N", .help = "threads a rank; 0: its processors", .initial = "0"},
         {.name = "steps", .value = "N", .help = "steps to measure, after three that are not", .initial = "10"},
         {.name = "lanes", .value = "L", .help = "lanes; 0: as few as the ranks allow", .initial = "0"},
+        {.name = "compare", .value = "", .help = "also, by turns: eight lanes, and without overlap on several ranks",
+         .kind = CommandOption::Kind::kFlag},
         {.name = "json", .value = "", .help = "end with one line of JSON", .kind = CommandOption::Kind::kFlag},
     };
     command.run_options = {"parallel.overlap", "parallel.bucket-megabytes"};

@@ -26,24 +26,22 @@ std::span<std::byte> bytes_of(const Tensor& buffer, std::int64_t begin, std::int
 
 }  // namespace
 
-BucketExchange::BucketExchange(Communicator& data, Stream& stream, const Lanes& lanes,
+BucketExchange::BucketExchange(ExchangeGroups groups, Stream& stream, const Lanes& lanes,
                                const GradientLayout& layout, const std::vector<Tensor>& buffers,
                                GradientReduction reduction)
-    : stream_(stream),
+    : groups_(std::move(groups)),
+      stream_(stream),
       layout_(layout),
       buffers_(buffers),
       reduction_(reduction),
-      rank_(data.rank()),
-      ranks_(data.size()),
+      rank_(groups_.scatter->rank()),
+      ranks_(groups_.scatter->size()),
       merges_(lanes.merges()),
       full_(layout.buckets.size(), 0) {
     for (int rank = 0; rank < ranks_; ++rank) {
         subtrees_of_.push_back(static_cast<int>(Lanes::subtrees(lanes.of_rank(rank)).size()));
         if (rank != rank_) foreign_subtrees_ += subtrees_of_.back();
     }
-    if (ranks_ == 1) return;
-    scatter_ = data.duplicate();
-    gather_ = data.duplicate();
 }
 
 void BucketExchange::reset() {
@@ -112,7 +110,7 @@ void BucketExchange::start(std::size_t bucket) {
             2 * (end - begin) * static_cast<std::int64_t>(sizeof(float)) * (ranks_ - 1) / ranks_;
         const std::span<float> values = buffers_[0].span<float>().subspan(
             static_cast<std::size_t>(begin), static_cast<std::size_t>(end - begin));
-        gathers_.push_back({gather_->start_fast_all_reduce(values), bytes, false});
+        gathers_.push_back({groups_.gather->start_fast_all_reduce(values), bytes, false});
         return;
     }
     Scatter scatter;
@@ -133,7 +131,7 @@ void BucketExchange::start(std::size_t bucket) {
             scatter.bytes += static_cast<std::int64_t>(send.back().bytes.size());
         }
     }
-    scatter.pending = scatter_->start_exchange(send, receive);
+    scatter.pending = groups_.scatter->start_exchange(send, receive);
     scatters_.push_back(std::move(scatter));
 }
 
@@ -172,7 +170,7 @@ void BucketExchange::start_gather(std::size_t bucket) {
     for (int rank = 0; rank < ranks_; ++rank)
         receive.push_back(bytes_of(result, begin_of(bucket, rank), begin_of(bucket, rank + 1)));
     const std::span<std::byte> own = receive[static_cast<std::size_t>(rank_)];
-    gathers_.push_back({gather_->start_all_gather(own, receive),
+    gathers_.push_back({groups_.gather->start_all_gather(own, receive),
                         static_cast<std::int64_t>(own.size()) * (ranks_ - 1), false});
 }
 

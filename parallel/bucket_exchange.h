@@ -19,14 +19,22 @@ enum class GradientReduction {
     kFast,   ///< the library's own all-reduce of each rank's plain sum
 };
 
+/// One order of calls for each phase of a bucket: when a phase begins differs from rank to rank.
+struct ExchangeGroups {
+    /// Collective. To be made before anything that may fail on one rank only, or the others wait for it here.
+    explicit ExchangeGroups(Communicator& data) : scatter(data.duplicate()), gather(data.duplicate()) {}
+
+    std::unique_ptr<Communicator> scatter, gather;
+};
+
 /// Sends buckets of gradients on their way and sums them over the data-parallel ranks. A bucket goes out as
 /// slices of this rank's subtree sums to the ranks that own the slices; each adds up its slice along the tree
 /// and sends the sum to all. Buckets leave in order, several at a time; nothing moves but in poll and finish.
 class BucketExchange {
   public:
     /// `buffers`: this rank's subtree sums, from left to right, laid out by `layout`; the first receives the
-    /// result. Collective. Layout and buffers must outlive this.
-    BucketExchange(Communicator& data, Stream& stream, const Lanes& lanes, const GradientLayout& layout,
+    /// result. Layout and buffers must outlive this.
+    BucketExchange(ExchangeGroups groups, Stream& stream, const Lanes& lanes, const GradientLayout& layout,
                    const std::vector<Tensor>& buffers, GradientReduction reduction);
     BucketExchange(const BucketExchange&) = delete;
     BucketExchange& operator=(const BucketExchange&) = delete;
@@ -69,6 +77,7 @@ class BucketExchange {
     void start_gather(std::size_t bucket);
     void sum_slice(const Scatter& scatter) const;
 
+    ExchangeGroups groups_;
     Stream& stream_;
     const GradientLayout& layout_;
     const std::vector<Tensor>& buffers_;
@@ -77,8 +86,6 @@ class BucketExchange {
     std::vector<int> subtrees_of_;  // by rank
     int foreign_subtrees_ = 0;
     std::vector<Merge> merges_;
-    // One order of calls for each phase: when a phase of a bucket begins differs from rank to rank.
-    std::unique_ptr<Communicator> scatter_, gather_;
 
     std::vector<char> full_;
     std::size_t next_ = 0;  // the next bucket to leave

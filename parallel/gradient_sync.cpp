@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <utility>
 
 #include "model/base/error.h"
 #include "model/kernels/elementwise.h"
@@ -35,6 +36,10 @@ std::size_t deepest_stack(LaneRange range, GradientReduction reduction) {
 
 GradientSync::GradientSync(Communicator& data, ParameterList& parameters, Stream& stream,
                            const GradientSyncOptions& options)
+    : GradientSync(ExchangeGroups(data), data, parameters, stream, options) {}
+
+GradientSync::GradientSync(ExchangeGroups groups, Communicator& data, ParameterList& parameters,
+                           Stream& stream, const GradientSyncOptions& options)
     : parameters_(parameters),
       stream_(stream),
       options_(options),
@@ -42,7 +47,7 @@ GradientSync::GradientSync(Communicator& data, ParameterList& parameters, Stream
       own_(lanes_.of_rank(data.rank())),
       layout_(layout_of(parameters, options.bucket_bytes)),
       buffers_(make_buffers(stream, deepest_stack(own_, options.reduction), layout_.elements)),
-      exchange_(data, stream, lanes_, layout_, buffers_, options.reduction),
+      exchange_(std::move(groups), stream, lanes_, layout_, buffers_, options.reduction),
       settled_(parameters.size(), 0) {
     for (const Tensor& buffer : buffers_) {
         std::vector<Tensor>& views = views_.emplace_back();

@@ -40,8 +40,8 @@ struct GradientSyncStatistics {
 /// by the end of its lane contributes what it has, +0 if that is nothing.
 class GradientSync {
   public:
-    /// Collective over `data`. Communicator, parameters and stream must outlive this. Throws ConfigError (see
-    /// Lanes).
+    /// Collective over `data`; where it throws on one rank only, the others do not wait for that one.
+    /// Communicator, parameters and stream must outlive this. Throws ConfigError (see Lanes).
     GradientSync(Communicator& data, ParameterList& parameters, Stream& stream,
                  const GradientSyncOptions& options);
     GradientSync(const GradientSync&) = delete;
@@ -81,6 +81,8 @@ class GradientSync {
     const GradientLayout& layout() const { return layout_; }
 
   private:
+    GradientSync(ExchangeGroups groups, Communicator& data, ParameterList& parameters, Stream& stream,
+                 const GradientSyncOptions& options);
     int depth_before(int lane) const;
     void close_lane();
     void settle(std::size_t parameter);

@@ -100,6 +100,66 @@ Batch random_batch(const BenchShape& shape, SampleRange own, std::int64_t step) 
     return batch;
 }
 
+RunConfig config_of(const BenchShape& shape, const BenchOptions& options, const BenchVariant& variant) {
+    RunConfig config;
+    config.model = shape.model;
+    config.train.batch = shape.batch;
+    config.train.label_smoothing = shape.label_smoothing;
+    config.schedule.peak = 1e-4;
+    config.schedule.floor = 1e-5;
+    config.parallel.lanes = variant.lanes;
+    config.parallel.overlap = variant.overlap;
+    config.parallel.bucket_megabytes = options.bucket_megabytes;
+    return effective(config);
+}
+
+/// A model of its own, trained in one variant.
+class VariantRun {
+  public:
+    VariantRun(const BenchShape& shape, const BenchOptions& options, const BenchVariant& variant, Communicator& data)
+        : shape_(shape),
+          variant_(variant),
+          data_(data),
+          stream_(options.threads),
+          objective_(make_objective(stream_, shape.model, 1)),
+          step_(config_of(shape, options, variant), *objective_, stream_, data) {}
+
+    void step(std::int64_t number, bool measured) {
+        const Batch batch = random_batch(shape_, step_.own_samples(shape_.batch), number);
+        data_.barrier();
+        const auto start = Clock::now();
+        sync_ = step_.run(batch, number, number + 1, 0).sync;
+        if (measured) times_.push_back(seconds_between(start, Clock::now()));
+    }
+
+    BenchResult result() {
+        std::ranges::sort(times_);
+        BenchResult result;
+        result.variant = variant_;
+        result.seconds = times_[times_.size() / 2];
+        result.least_seconds = times_.front();
+        result.most_seconds = times_.back();
+        result.tokens_per_second = static_cast<double>(shape_.batch * shape_.model.context) / result.seconds;
+        result.gflops = training_flops(shape_.model, shape_.batch) / result.seconds * 1e-9;
+        result.parameters = objective_->model().parameters().elements();
+        result.peak_bytes = stream_.pool().statistics().peak;
+        result.bytes_sent = static_cast<double>(sync_.bytes_sent);
+        if (sync_.bytes_sent > 0)
+            result.sent_early = static_cast<double>(sync_.bytes_sent_during_backward) / result.bytes_sent;
+        return result;
+    }
+
+  private:
+    const BenchShape& shape_;
+    BenchVariant variant_;
+    Communicator& data_;
+    Stream stream_;
+    std::unique_ptr<Objective> objective_;
+    TrainingStep step_;
+    std::vector<double> times_;
+    GradientSyncStatistics sync_;  // of the last step
+};
+
 }  // namespace
 
 const std::vector<BenchShape>& bench_shapes() {
@@ -129,47 +189,20 @@ double training_flops(const ModelConfig& model, std::int64_t samples) {
     return 3.0 * of_a_token * static_cast<double>(samples) * length;
 }
 
-BenchResult run_bench(const BenchShape& shape, const BenchOptions& options, Communicator& data) {
-    RunConfig config;
-    config.model = shape.model;
-    config.train.batch = shape.batch;
-    config.train.label_smoothing = shape.label_smoothing;
-    config.schedule.peak = 1e-4;
-    config.schedule.floor = 1e-5;
-    config.parallel.lanes = options.lanes;
-    config.parallel.overlap = options.overlap;
-    config.parallel.bucket_megabytes = options.bucket_megabytes;
-    config = effective(config);
+std::vector<BenchResult> run_bench(const BenchShape& shape, const BenchOptions& options, Communicator& data) {
+    std::vector<std::unique_ptr<VariantRun>> runs;
+    for (const BenchVariant& variant : options.variants)
+        runs.push_back(std::make_unique<VariantRun>(shape, options, variant, data));
+    for (std::int64_t step = 0; step < options.warmup + options.steps; ++step)
+        for (const auto& run : runs) run->step(step, step >= options.warmup);
+    std::vector<BenchResult> results;
+    for (const auto& run : runs) results.push_back(run->result());
+    return results;
+}
 
-    Stream stream(options.threads);
-    const std::unique_ptr<Objective> objective = make_objective(stream, config.model, config.train.seed);
-    TrainingStep training_step(config, *objective, stream, data);
-    BenchResult result;
-    std::vector<double> times;
-    GradientSyncStatistics sync;
-    for (std::int64_t step = 0; step < options.warmup + options.steps; ++step) {
-        const Batch batch = random_batch(shape, training_step.own_samples(shape.batch), step);
-        data.barrier();
-        const auto start = Clock::now();
-        const StepOutcome outcome = training_step.run(batch, step, step + 1, 0);
-        if (step >= options.warmup) times.push_back(seconds_between(start, Clock::now()));
-        sync = outcome.sync;
-    }
-    std::ranges::sort(times);
-    result.seconds = times[times.size() / 2];
-    result.least_seconds = times.front();
-    result.most_seconds = times.back();
-    const auto tokens = static_cast<double>(shape.batch * shape.model.context);
-    result.tokens_per_second = tokens / result.seconds;
-    result.parameters = objective->model().parameters().elements();
-    result.gflops = training_flops(shape.model, shape.batch) / result.seconds * 1e-9;
-    result.peak_bytes = stream.pool().statistics().peak;
-    result.bytes_sent = static_cast<double>(sync.bytes_sent);
-    result.sent_early =
-        sync.bytes_sent > 0 ? static_cast<double>(sync.bytes_sent_during_backward) / result.bytes_sent : 0.0;
+double sgemm_peak(int threads, Communicator& data) {
     data.barrier();
-    result.sgemm_gflops = data.all_reduce_value(sgemm_gflops(options.threads));
-    return result;
+    return data.all_reduce_value(sgemm_gflops(threads));
 }
 
 }  // namespace skein

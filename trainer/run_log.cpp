@@ -62,6 +62,7 @@ void RunLog::step(std::int64_t step, const StepOutcome& outcome, double seconds)
                  {"learning_rate", outcome.learning_rate},
                  {"gradient_norm", number(outcome.gradient_norm)},
                  {"tokens", outcome.tokens},
+                 {"samples", outcome.samples},
                  {"seconds", seconds},
                  {"tokens_per_second", static_cast<double>(outcome.tokens) / seconds}};
     if (outcome.skipped) line["skipped"] = true;

@@ -241,12 +241,7 @@ void fit_vocabulary(std::int64_t& vocabulary, std::int64_t found, const char* wh
 
 void fit_to_data(ModelConfig& model, const DataFolder& folder) {
     const bool pairs = model.kind == ModelKind::kEncoderDecoder;
-    if (folder.kind != (pairs ? DataKind::kPairs : DataKind::kStream))
-        throw DataError(text("--data: ", folder.path, " holds ", pairs ? "a stream of text" : "pairs", ", but ",
-                             pairs ? "an encoder-decoder" : "a decoder", " trains on ",
-                             pairs ? "pairs (skein prepare --source FILE --target FILE)"
-                                   : "text (skein prepare --text FILE)",
-                             "; see --model.kind"));
+    require_kind(folder, pairs ? DataKind::kPairs : DataKind::kStream);
     fit_vocabulary(model.vocabulary, folder.header.vocab_size, pairs ? "target " : "", folder);
     if (pairs) fit_vocabulary(model.source_vocabulary, folder.source_header.vocab_size, "source ", folder);
 }

@@ -95,6 +95,7 @@ double TrainingStep::gather(std::int64_t samples, std::vector<double>& losses, s
 StepOutcome TrainingStep::run(const Batch& batch, std::int64_t step, std::int64_t update, std::uint64_t flags) {
     StepOutcome outcome;
     outcome.tokens = batch.target_tokens;
+    outcome.samples = batch.samples;
     outcome.learning_rate = schedule_.rate(update);
     outcome.flags = flags;
     std::vector<double> losses(static_cast<std::size_t>(batch.own.end - batch.own.begin));

@@ -17,6 +17,7 @@ struct StepOutcome {
     double gradient_norm = 0.0;  ///< before clipping
     double learning_rate = 0.0;
     std::int64_t tokens = 0;     ///< real target tokens of the global batch
+    std::int64_t samples = 0;    ///< of the global batch: windows or pairs
     bool skipped = false;        ///< loss or gradient was not finite: nothing was updated
     std::uint64_t flags = 0;     ///< the bitwise or of all ranks' flags
     GradientSyncStatistics sync;

@@ -10,9 +10,6 @@ namespace skein::kernels {
 /// target (+)= source, elementwise.
 void copy_or_add(CpuStream& stream, const float* source, float* target, std::int64_t count, bool accumulate);
 
-/// to[i] = factor · from[i].
-void scale(CpuStream& stream, const float* from, float* to, std::int64_t count, float factor);
-
 /// Rows of a [samples · positions, width] buffer as a dropout mask sees them: row r is position r % positions +
 /// first_position of sample first_sample + r / positions.
 struct RowPlace {

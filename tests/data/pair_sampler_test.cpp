@@ -220,8 +220,6 @@ TEST(PairSampler, OptionsThatCannotBeMetAreErrors) {
     wrong.context = 1;
     EXPECT_THROW(PairSampler(lengths, wrong), ConfigError);
     EXPECT_THROW(PairSampler({}, good), DataError);
-    EXPECT_THROW(long_pairs_from("keep"), ConfigError);
-    EXPECT_EQ(long_pairs_from("truncate"), LongPairs::kTruncate);
 }
 
 TEST(PlanValidation, TakesPairsInOrderWithinTheBudget) {

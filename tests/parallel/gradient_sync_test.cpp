@@ -296,6 +296,17 @@ TEST_F(GradientSyncTest, FewerLanesThanRanksAreRefused) {
     EXPECT_THROW(GradientSync(data_, parameters_, stream_, options(1)), ConfigError);
 }
 
+TEST_F(GradientSyncTest, ARankThatFailsToMakeItKeepsNobodyWaiting) {
+    if (data_.size() == 1) GTEST_SKIP() << "there are no others";
+    const bool fails = data_.rank() == data_.size() - 1;
+    const auto make = [&] {
+        GradientSync sync(data_, parameters_, stream_, options(fails ? 1 : 8));  // too few lanes there
+        throw Error("the others leave as well");
+    };
+    EXPECT_THROW(make(), Error);
+    EXPECT_EQ(data_.all_reduce_value(std::int64_t{fails}), 1);
+}
+
 TEST_F(FourLanesTest, ALaneOutOfTurnIsAnError) {
     GradientSync sync(data_, parameters_, stream_, options(4));
     EXPECT_THROW(sync.begin_lane(sync.own_lanes().begin), Error);  // no step has begun

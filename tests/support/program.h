@@ -81,6 +81,13 @@ struct Outcome {
     }
 };
 
+/// What /proc says about a process: R, S, D, T (stopped), Z (a zombie), X; '-' when there is none.
+inline char state_of(pid_t pid) {
+    const std::string stat = contents("/proc/" + std::to_string(pid) + "/stat");
+    const std::size_t name_end = stat.rfind(')');
+    return name_end == std::string::npos || name_end + 2 >= stat.size() ? '-' : stat[name_end + 2];
+}
+
 /// `skein ARGUMENTS` in the background, on one rank without a launcher or on several under mpirun. What is
 /// still running at the end of its life is killed, every rank of it.
 class RunningProgram {
@@ -133,14 +140,20 @@ class RunningProgram {
         if (!ended_) ::kill(launcher_, number);
     }
 
+    /// Whether all ranks have started and one is gone.
+    bool lost_a_rank() const {
+        const std::vector<pid_t> ranks = rank_pids();
+        return static_cast<int>(ranks.size()) == ranks_ && !std::ranges::all_of(ranks, is_alive);
+    }
+
     /// SIGKILL to every rank and to mpirun; returns when all are gone. True when it was still running.
     bool kill_all() {
-        if (!runs()) return false;
-        becomes_true([&] { return static_cast<int>(rank_pids().size()) == ranks_ || !runs(); }, 20);
+        if (runs())
+            becomes_true([&] { return static_cast<int>(rank_pids().size()) == ranks_ || !runs(); }, 20);
         const bool was_running = !ended_;
-        for (const pid_t rank : rank_pids())
-            if (is_alive(rank)) ::kill(rank, SIGKILL);
-        if (!ended_) {
+        if (was_running) {
+            for (const pid_t rank : rank_pids())
+                if (is_alive(rank)) ::kill(rank, SIGKILL);
             ::kill(launcher_, SIGKILL);
             waitpid(launcher_, &status_, 0);
             ended_ = true;
@@ -160,6 +173,7 @@ class RunningProgram {
 
     std::string errors() const { return contents(folder_ / "errors"); }
 
+    /// Of the ranks that have started, in no order.
     std::vector<pid_t> rank_pids() const {
         std::vector<pid_t> out;
         for (const std::string& line : lines_of(contents(folder_ / "pids")))
@@ -168,13 +182,7 @@ class RunningProgram {
     }
 
   private:
-    /// A process that is no zombie.
-    static bool is_alive(pid_t pid) {
-        const std::string stat = contents("/proc/" + std::to_string(pid) + "/stat");
-        const std::size_t name_end = stat.rfind(')');
-        return name_end != std::string::npos && stat.substr(name_end, 3) != ") Z" &&
-               stat.substr(name_end, 3) != ") X";
-    }
+    static bool is_alive(pid_t pid) { return std::string("ZX-").find(state_of(pid)) == std::string::npos; }
 
     TemporaryFolder folder_;
     int ranks_, status_ = 0;

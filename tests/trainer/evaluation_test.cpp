@@ -4,7 +4,6 @@
 
 #include <cmath>
 
-#include "data/sampler.h"
 #include "model/base/error.h"
 #include "tests/support/temporary_folder.h"
 #include "tests/support/thread_ranks.h"
@@ -18,27 +17,28 @@ constexpr std::int64_t kWindows = 1300, kContext = 8;  // three passes: a pass h
 class EvaluationTest : public testing::Test {
   protected:
     EvaluationTest()
-        : tokens_(folder_.path(), write_small_shard(folder_.path(), "valid", kWindows * kContext + 3, 1),
-                  {kSmallVocabulary, "", ""}) {}
+        : data_(small_folder(folder_.path(), {}, write_small_shard(folder_.path(), "valid", kWindows * kContext + 3, 1))) {}
 
     Evaluation on(Communicator& ranks, std::int64_t windows) {
         Stream stream(1);
-        const Transformer model(stream, small_config().model, 5);
-        return evaluate(model, stream, ranks, tokens_, windows);
+        const ModelConfig model = small_config().model;
+        return evaluate(*make_objective(stream, model, 5), stream, ranks,
+                        *open_validation_data(data_, model, LongPairs::kError, windows));
     }
 
     TemporaryFolder folder_;
-    TokenStream tokens_;
+    DataFolder data_;
 };
 
 TEST_F(EvaluationTest, IsTheMeanOverNonOverlappingWindowsWithoutDropout) {
     Stream stream(1);
     const Transformer model(stream, small_config().model, 5);
+    const TokenStream tokens(data_.path, data_.valid, data_.header);
     double total = 0.0;
     std::int64_t correct = 0;
     for (std::uint64_t window = 0; window < kWindows; ++window) {
         std::vector<std::int32_t> ids(kContext + 1);
-        tokens_.read(window * kContext, ids);
+        tokens.read(window * kContext, ids);
         const TokenPass one{Tensor::from<std::int32_t>(stream, {1, kContext},
                                                        std::span<const std::int32_t>(ids).first(kContext)),
                             Tensor::from<std::int32_t>(stream, {1, kContext},
@@ -89,11 +89,13 @@ TEST_F(EvaluationTest, WindowsThatCannotBeReadAreAnErrorOnEveryRank) {
         file.write<std::uint64_t>("/offsets", 0, std::vector<std::uint64_t>{0, 9});
         file.close();
     }
-    const TokenStream bad(other.path(), {{"valid-00000.h5", 9, 1}}, {5, "", ""});
+    DataFolder bad = small_folder(other.path(), {}, {{"valid-00000.h5", 9, 1}});
+    bad.header.vocab_size = 5;
     on_ranks(2, [&](Communicator& rank) {
         Stream own(1);
-        const Transformer model(own, small_config().model, 5);
-        EXPECT_THROW(evaluate(model, own, rank, bad, 0), DataError);
+        const ModelConfig model = small_config().model;
+        const std::unique_ptr<ValidationData> samples = open_validation_data(bad, model, LongPairs::kError, 0);
+        EXPECT_THROW(evaluate(*make_objective(own, model, 5), own, rank, *samples), DataError);
     });
 }
 

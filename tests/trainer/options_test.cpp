@@ -112,7 +112,7 @@ TEST(Options, AValueThatIsNotAllowedNamesOptionFoundAndAllowed) {
     EXPECT_EQ(message_of("device", "cuda"),
               "option --device: found 'cuda', allowed is cpu or auto (this build has no CUDA)");
     EXPECT_EQ(message_of("model.kind", "encoder"),
-              "option --model.kind: found 'encoder', allowed is decoder");
+              "option --model.kind: found 'encoder', allowed is decoder or encoder-decoder");
     for (const auto& [name, value] : Settings{{"train.steps", "1e3"},
                                               {"train.steps", "10x"},
                                               {"train.steps", " 10"},

@@ -4,8 +4,10 @@
 #include <string>
 #include <vector>
 
+#include "data/data_folder.h"
+#include "data/pair_shard.h"
 #include "data/token_shard.h"
-#include "model/nn/transformer.h"
+#include "model/nn/parameter.h"
 #include "trainer/options.h"
 #include "trainer/run_rules.h"
 
@@ -41,6 +43,41 @@ inline std::vector<ShardEntry> write_small_shard(const std::string& folder, cons
     ShardWriter writer(folder, prefix, {kSmallVocabulary, "", ""}, false, 1u << 20);
     writer.append(small_text(tokens, start));
     return writer.finish();
+}
+
+/// An encoder-decoder as small, on batches of pairs of like length in four lanes, some of which are empty.
+inline RunConfig small_pair_config(const Settings& changes = {}) {
+    Settings settings{{"model.kind", "encoder-decoder"}, {"model.layers", "1"},   {"model.context", "16"},
+                      {"model.source-vocabulary", "20"}, {"train.batch", "0"},    {"train.batch-tokens", "40"},
+                      {"model.position", "sinusoidal"},  {"model.norm", "post"}};
+    settings.insert(settings.end(), changes.begin(), changes.end());
+    return small_config(settings);
+}
+
+/// Sentences of 1 to 12 ids on a side, all different; the target is the source backwards.
+inline std::vector<ShardEntry> write_small_pairs(const std::string& folder, const std::string& prefix,
+                                                 std::int64_t pairs) {
+    const ShardHeader header{kSmallVocabulary, "", ""};
+    PairWriter writer(folder, prefix, {header, header}, 1u << 20);
+    for (std::int64_t pair = 0; pair < pairs; ++pair) {
+        std::vector<std::int32_t> ids;
+        for (std::int64_t i = 0; i <= pair * 5 % 12; ++i)
+            ids.push_back(static_cast<std::int32_t>(4 + (pair + i * (1 + pair / 16)) % 16));
+        writer.append(ids, std::vector<std::int32_t>(ids.rbegin(), ids.rend()));
+    }
+    return writer.finish();
+}
+
+/// As open_data_folder gives it, for shards without an index.
+inline DataFolder small_folder(const std::string& path, std::vector<ShardEntry> train, std::vector<ShardEntry> valid,
+                               DataKind kind = DataKind::kStream) {
+    DataFolder folder;
+    folder.path = path;
+    folder.kind = kind;
+    folder.header = folder.source_header = {kSmallVocabulary, "", ""};
+    folder.train = std::move(train);
+    folder.valid = std::move(valid);
+    return folder;
 }
 
 /// All parameters, one after the other.

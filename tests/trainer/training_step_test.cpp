@@ -17,23 +17,28 @@ struct Training {
     explicit Training(const RunConfig& given, int threads = 1)
         : config(given),
           stream(threads),
-          model(stream, config.model, 5),
-          step(config, model, stream, alone) {}
+          objective(make_objective(stream, config.model, 5)),
+          step(config, *objective, stream, alone) {}
 
-    TokenBatch batch(std::int64_t number) const {
-        TokenBatch batch;
-        batch.context = static_cast<std::uint64_t>(config.model.context);
+    Batch batch(std::int64_t number) const {
+        TokenBatch part;
+        part.context = static_cast<std::uint64_t>(config.model.context);
         const std::int64_t count = config.train.batch * config.model.context;
         const std::vector<std::int32_t> ids = small_text(count + 1, static_cast<std::int32_t>(number % 20));
-        batch.inputs.assign(ids.begin(), ids.end() - 1);
-        batch.targets.assign(ids.begin() + 1, ids.end());
-        batch.ordinals.resize(static_cast<std::size_t>(config.train.batch));
+        part.inputs.assign(ids.begin(), ids.end() - 1);
+        part.targets.assign(ids.begin() + 1, ids.end());
+        Batch batch;
+        batch.samples = config.train.batch;
+        batch.target_tokens = count;
+        batch.own = step.own_samples(config.train.batch);
+        batch.part = std::move(part);
         return batch;
     }
+    ParameterList& parameters() { return objective->model().parameters(); }
     StepOutcome run(std::int64_t number) { return step.run(batch(number), number, number + 1, 0); }
     std::vector<float> first_moments() {
         std::vector<float> all;
-        for (std::size_t i = 0; i < model.parameters().size(); ++i) {
+        for (std::size_t i = 0; i < parameters().size(); ++i) {
             const auto values = step.optimizer().moment1(i).span<float>();
             all.insert(all.end(), values.begin(), values.end());
         }
@@ -43,7 +48,7 @@ struct Training {
     RunConfig config;
     SoloCommunicator alone;
     Stream stream;
-    Transformer model;
+    std::unique_ptr<Objective> objective;
     TrainingStep step;
 };
 
@@ -57,11 +62,11 @@ TEST(TrainingStep, GivesTheSameBitsForAnyNumberOfThreads) {
     std::vector<double> losses;
     for (int i = 0; i < 4; ++i) losses.push_back(one.run(i).loss);
     EXPECT_FALSE(
-        same_bits(values_of(one.model.parameters()), values_of(Training(small_config()).model.parameters())));
+        same_bits(values_of(one.parameters()), values_of(Training(small_config()).parameters())));
     for (const int threads : {2, 3}) {
         Training other(small_config(), threads);
         for (int i = 0; i < 4; ++i) EXPECT_EQ(other.run(i).loss, losses[static_cast<std::size_t>(i)]);
-        EXPECT_TRUE(same_bits(values_of(other.model.parameters()), values_of(one.model.parameters())))
+        EXPECT_TRUE(same_bits(values_of(other.parameters()), values_of(one.parameters())))
             << threads;
     }
 }
@@ -80,15 +85,15 @@ TEST(TrainingStep, SkipsWhenSomethingIsNotFinite) {
          {std::numeric_limits<float>::quiet_NaN(), std::numeric_limits<float>::infinity()}) {
         Training training(small_config());
         training.run(0);
-        training.model.parameters()[0].leaf.value.span<float>()[3] = bad;
-        const std::vector<float> before = values_of(training.model.parameters()),
+        training.parameters()[0].leaf.value.span<float>()[3] = bad;
+        const std::vector<float> before = values_of(training.parameters()),
                                  moments = training.first_moments();
         const StepOutcome outcome = training.run(1);
         EXPECT_TRUE(outcome.skipped);
-        EXPECT_TRUE(same_bits(values_of(training.model.parameters()), before)) << "nothing is updated";
+        EXPECT_TRUE(same_bits(values_of(training.parameters()), before)) << "nothing is updated";
         EXPECT_TRUE(same_bits(training.first_moments(), moments));
 
-        training.model.parameters()[0].leaf.value.span<float>()[3] = 0.0f;
+        training.parameters()[0].leaf.value.span<float>()[3] = 0.0f;
         EXPECT_FALSE(training.run(2).skipped) << "and it goes on when it is finite again";
     }
 }

@@ -26,12 +26,6 @@ void copy_or_add(CpuStream& stream, const float* source, float* target, std::int
     });
 }
 
-void scale(CpuStream& stream, const float* from, float* to, std::int64_t count, float factor) {
-    parallel_blocks(stream.threads, count, kBlock, [&](std::int64_t begin, std::int64_t end) {
-        for (std::int64_t i = begin; i < end; ++i) to[i] = from[i] * factor;
-    });
-}
-
 void apply_dropout(CpuStream& stream, const Dropout& dropout, const RowPlace& place, std::int64_t rows,
                    std::int64_t width, const float* x, float* y, bool accumulate) {
     parallel_blocks(stream.threads, rows, 16, [&](std::int64_t begin, std::int64_t end) {
