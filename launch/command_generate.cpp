@@ -1,45 +1,64 @@
 #include <iostream>
 
-#include "checkpoint/checkpoint.h"
 #include "data/incremental_decoder.h"
-#include "data/tokenizer.h"
 #include "launch/commands.h"
 #include "launch/failure.h"
+#include "launch/text_model.h"
+#include "launch/translate_lines.h"
 #include "model/base/error.h"
-#include "model/base/parallel_for.h"
 #include "model/decode/generate.h"
-#include "trainer/model_state.h"
 
 namespace skein {
 namespace {
 
-int run_generate(const Arguments& arguments) {
-    SoloCommunicator alone;
-    const int threads = arguments.config.parallel.threads;
-    Stream stream(threads > 0 ? threads : bound_processors());
-    const Checkpoint checkpoint = find_checkpoint(alone, arguments.value("checkpoint"),
-                                                  [](const std::string& line) { std::cerr << line << std::endl; });
-    const std::unique_ptr<Objective> objective = load_objective(checkpoint, alone, stream);
-    const auto* model = dynamic_cast<const Transformer*>(&std::as_const(*objective).model());
-    if (!model)
-        throw ConfigError(text("generate: ", checkpoint.folder(), " holds no decoder; for an encoder-decoder: skein translate"));
-    const std::unique_ptr<Tokenizer> tokenizer = load_tokenizer(checkpoint.folder());
-
+GenerateOptions options_from(const Arguments& arguments) {
     GenerateOptions options;
     options.tokens = arguments.integer("tokens", 1, std::int64_t{1} << 30);
     options.seed = static_cast<std::uint64_t>(arguments.integer("seed", 0, INT64_MAX));
     options.sampling.temperature = arguments.number("temperature", 0.0, 1e6);
     options.sampling.top_k = arguments.integer("top-k", 0, INT64_MAX);
     options.sampling.top_p = arguments.number("top-p", 1e-9, 1.0);
-    options.stop = tokenizer->end_of_document();
+    return options;
+}
 
+/// Prints what the ids gain, as each comes.
+std::function<void(std::int32_t)> printer(IncrementalDecoder& decoder) {
+    return [&decoder](std::int32_t id) { std::cout << decoder.add(id) << std::flush; };
+}
+
+void continue_text(TextModel& model, const std::string& prompt, GenerateOptions options) {
+    const Tokenizer& tokenizer = model.tokenizer();
+    options.stop = tokenizer.end_of_document();
     std::vector<std::int32_t> ids;
-    tokenizer->encode(arguments.value("prompt"), ids);
+    tokenizer.encode(prompt, ids);
     if (ids.empty()) throw ConfigError("--prompt: found no text, wanted at least one character");
-    IncrementalDecoder decoder(*tokenizer, ids);
-    std::cout << arguments.value("prompt") << std::flush;
-    generate(*model, stream, ids, options, [&](std::int32_t id) { std::cout << decoder.add(id) << std::flush; });
+    IncrementalDecoder decoder(tokenizer, ids);
+    std::cout << prompt << std::flush;
+    generate(*model.decoder(), model.stream(), ids, options, printer(decoder));
+}
+
+void sample_translation(TextModel& model, const std::string& prompt, GenerateOptions options) {
+    const std::int64_t context = model.encoder_decoder()->config().context;
+    options.stop = SentencePieceIds::kEnd;
+    const SourceSentence source = encode_source(model.source_tokenizer(), prompt, context);
+    if (source.ids.empty()) throw ConfigError("--prompt: found no text, wanted a sentence to translate");
+    if (source.is_cut())
+        std::cerr << "skein generate: the prompt is cut: with its end it has " << source.tokens
+                  << " tokens, the model's context is " << context << std::endl;
+    IncrementalDecoder decoder(model.tokenizer(), {});
+    generate(*model.encoder_decoder(), model.stream(), source.ids, SentencePieceIds::kBegin, options,
+             printer(decoder));
+}
+
+int run_generate(const Arguments& arguments) {
+    const GenerateOptions options = options_from(arguments);
+    TextModel model(arguments);
+    if (model.decoder())
+        continue_text(model, arguments.value("prompt"), options);
+    else
+        sample_translation(model, arguments.value("prompt"), options);
     std::cout << std::endl;
+    if (!std::cout) throw IoError("write the text: standard output does not take it");
     return kExitDone;
 }
 
@@ -48,11 +67,14 @@ int run_generate(const Arguments& arguments) {
 Command generate_command() {
     Command command;
     command.name = "generate";
-    command.summary = "continue a text with a decoder";
+    command.summary = "continue a text with a decoder, or sample a translation from an encoder-decoder";
     command.usage = "--checkpoint DIR --prompt TEXT [--tokens N] [--temperature T] [--top-k K] [--top-p P]";
     command.options = {
-        {.name = "checkpoint", .value = "DIR", .help = "a checkpoint, or a run's folder: its best one", .required = true},
-        {.name = "prompt", .value = "TEXT", .help = "what to continue", .required = true},
+        {.name = "checkpoint",
+         .value = "DIR",
+         .help = "a checkpoint, or a run's folder: its best one",
+         .required = true},
+        {.name = "prompt", .value = "TEXT", .help = "what to continue or to translate", .required = true},
         {.name = "tokens", .value = "N", .help = "tokens to add, at most", .initial = "200"},
         {.name = "temperature", .value = "T", .help = "0: always the most probable token", .initial = "1"},
         {.name = "top-k", .value = "K", .help = "only the K most probable; 0: all", .initial = "0"},

@@ -9,6 +9,7 @@ namespace skein {
 Command prepare_command();
 Command train_command();
 Command evaluate_command();
+Command translate_command();
 Command generate_command();
 Command inspect_command();
 Command bench_command();
