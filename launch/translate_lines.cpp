@@ -52,8 +52,7 @@ class Lines {
         try {
             return in_.rdbuf()->sbumpc();
         } catch (const std::ios_base::failure& failure) {
-            throw IoError(
-                text("read the input behind line ", number_, ": ", failure.what()));
+            throw IoError(text("read the input behind line ", number_, ": ", failure.what()));
         }
     }
 
@@ -111,7 +110,8 @@ class Translation {
         options_.beam.begin = SentencePieceIds::kBegin;
         options_.beam.end = SentencePieceIds::kEnd;
         if (options_.lines < 1)
-            throw ConfigError(text("translate: found ", options_.lines, " lines at a time, wanted 1 or more"));
+            throw ConfigError(
+                text("translate: found ", options_.lines, " lines at a time, wanted 1 or more"));
     }
 
     void run() {
@@ -121,8 +121,8 @@ class Translation {
             write(chunk, results);
             out_.flush();
             if (!out_)
-                throw IoError(text("write the translations",
-                                   errno == 0 ? "" : text(": ", std::strerror(errno))));
+                throw IoError(
+                    text("write the translations", errno == 0 ? "" : text(": ", std::strerror(errno))));
         }
         blank_.finish();
         cut_.finish();

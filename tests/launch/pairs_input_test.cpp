@@ -134,9 +134,9 @@ TEST_F(PairsInput, APairWithAnEmptySideIsDroppedAndCountedOrRefused) {
 // ---- train
 
 TEST_F(PairsInput, APairLongerThanTheContextIsRefusedDroppedOrCut) {
-    expect_refused_on_ranks(
-        train("pairs", folder_ / "run", "--model.context 4"), kBadData,
-        {"pairs: pair 0 has ", " source and ", " target tokens, wanted at most 3 for a context of 4"});
+    expect_refused_on_ranks(train("pairs", folder_ / "run", "--model.context 4"), kBadData,
+                            {"pairs: pair 0 has ", " source and ",
+                             " target tokens, wanted at most 3 for a context of 4", "--train.long-pairs"});
     EXPECT_FALSE(fs::exists(folder_ / "run/checkpoints"));
     const Outcome cut =
         run_skein(train("pairs", folder_ / "cut", "--model.context 4 --train.long-pairs truncate"));
@@ -147,11 +147,12 @@ TEST_F(PairsInput, APairLongerThanTheContextIsRefusedDroppedOrCut) {
 }
 
 TEST_F(PairsInput, PairsForADecoderAndTextForAnEncoderDecoderAreRefused) {
-    expect_refused_on_ranks(train("pairs", folder_ / "run", "--model.kind decoder"), kBadData,
-                            {*shared_ / "pairs holds pairs", "--model.kind"});
     expect_refused_on_ranks(
-        train("text", folder_ / "run"), kBadData,
-        {*shared_ / "text holds a stream of text", "skein prepare --source", "--model.kind"});
+        train("pairs", folder_ / "run", "--model.kind decoder"), kBadData,
+        {*shared_ / "pairs", "found a data folder of kind \"pairs\"", "prepare --text", "--model.kind"});
+    expect_refused_on_ranks(train("text", folder_ / "run"), kBadData,
+                            {*shared_ / "text", "found a data folder of kind \"stream\"",
+                             "prepare --source --target", "--model.kind"});
     expect_refused(run_skein({"evaluate", "--checkpoint", *shared_ / "run", "--data", *shared_ / "text"}),
                    kBadData, {*shared_ / "text"});
     expect_refused(

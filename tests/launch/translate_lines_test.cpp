@@ -161,7 +161,9 @@ TEST_F(TranslateLines, ALineWithoutBoundIsNotHeldWhole) {
     EXPECT_EQ(lines_of(translate("ab\n" + endless + "\ncd\n")).size(), 3u);
     ASSERT_EQ(notices_.size(), 1u);
     EXPECT_TRUE(notices_[0].starts_with("line 2 is cut: with its end it has more than ")) << notices_[0];
-    EXPECT_EQ(translate(std::string(kLongestLine - 1, ' ') + "\xc3\xa4" "ab\n"), "\n")
+    EXPECT_EQ(translate(std::string(kLongestLine - 1, ' ') + "\xc3\xa4"
+                                                             "ab\n"),
+              "\n")
         << "cut inside a character: no error";
 }
 
