@@ -82,8 +82,8 @@ void write_model_file(FileSystem& system, const std::string& folder, std::span<c
                 {piece.file, piece.dataset, dataset_extents(piece.shape),
                  piece.offset.rank() == 0 ? std::vector<std::uint64_t>{0} : extents(piece.offset),
                  dataset_extents(piece.shape)});
-        file.create_virtual(text("/", tensor.name.substr(kParametersPrefix.size())), stored_type(tensor.dtype),
-                            dataset_extents(tensor.shape), sources);
+        file.create_virtual(text("/", tensor.name.substr(kParametersPrefix.size())),
+                            stored_type(tensor.dtype), dataset_extents(tensor.shape), sources);
     }
     file.close();
 }

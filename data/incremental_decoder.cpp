@@ -27,7 +27,8 @@ IncrementalDecoder::IncrementalDecoder(const Tokenizer& tokenizer, std::span<con
 
 std::string IncrementalDecoder::add(std::int32_t id) {
     if (recent_.size() >= kMostRecent) {
-        // A tokenizer may write the first piece otherwise than the same piece further on, so lengths are taken anew.
+        // A tokenizer may write the first piece otherwise than the same piece further on, so lengths are
+        // taken anew.
         const std::size_t withheld = tokenizer_.decode(recent_).size() - given_;
         const std::size_t dropped = recent_.size() - kKept;
         recent_.erase(recent_.begin(), recent_.begin() + static_cast<std::ptrdiff_t>(dropped));

@@ -9,7 +9,8 @@
 
 namespace skein {
 
-/// Text out of ids that come one by one. A character whose bytes are spread over several ids is given when it is whole.
+/// Text out of ids that come one by one. A character whose bytes are spread over several ids is given when it
+/// is whole.
 class IncrementalDecoder {
   public:
     /// Goes on behind `before`, whose text is not given again. The tokenizer must outlive it.
@@ -20,8 +21,9 @@ class IncrementalDecoder {
 
   private:
     const Tokenizer& tokenizer_;
-    std::vector<std::int32_t> recent_;  // decoding starts here, so that a long text costs no more than a short one
-    std::size_t given_ = 0;             // bytes of recent_'s text that were given
+    std::vector<std::int32_t>
+        recent_;             // decoding starts here, so that a long text costs no more than a short one
+    std::size_t given_ = 0;  // bytes of recent_'s text that were given
 };
 
 }  // namespace skein

@@ -11,7 +11,6 @@
 namespace skein {
 namespace {
 
-
 /// A side with its special tokens.
 std::uint64_t longest_side(PairLength length) {
     return std::uint64_t{std::max(length.source, length.target)} + kSpecialTokens;

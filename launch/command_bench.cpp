@@ -19,8 +19,8 @@ const BenchShape& shape_named(const std::string& name) {
     throw ConfigError(text("--shape: found '", name, "', wanted gpt-nano, gpt-mini, gpt2-124m or base"));
 }
 
-/// What is asked for, and with --compare what it is to be held against: overlap off where there are several ranks, and
-/// eight lanes (or one, when eight are asked for).
+/// What is asked for, and with --compare what it is to be held against: overlap off where there are several
+/// ranks, and eight lanes (or one, when eight are asked for).
 std::vector<BenchVariant> variants_of(const BenchVariant& asked, bool compare, int ranks) {
     std::vector<BenchVariant> variants{asked};
     if (!compare) return variants;
@@ -30,16 +30,19 @@ std::vector<BenchVariant> variants_of(const BenchVariant& asked, bool compare, i
     return variants;
 }
 
-void print(const BenchShape& shape, const std::vector<BenchResult>& results, double peak, int ranks, int threads) {
-    std::printf("%s (%s)\n%d ranks of %d threads, %.1f M parameters\n", shape.name.c_str(), shape.what.c_str(), ranks,
-                threads, static_cast<double>(results.front().parameters) * 1e-6);
+void print(const BenchShape& shape, const std::vector<BenchResult>& results, double peak, int ranks,
+           int threads) {
+    std::printf("%s (%s)\n%d ranks of %d threads, %.1f M parameters\n", shape.name.c_str(),
+                shape.what.c_str(), ranks, threads, static_cast<double>(results.front().parameters) * 1e-6);
     for (const BenchResult& result : results) {
-        std::printf("  %d lanes, overlap %s: %.4f s a step (%.4f to %.4f), %.0f target tokens/s\n", result.variant.lanes,
-                    result.variant.overlap ? "on" : "off", result.seconds, result.least_seconds, result.most_seconds,
-                    result.tokens_per_second);
-        std::printf("    %.1f GFLOP/s, %.0f %% of the %.1f that OpenBLAS reaches on a large product here; peak %.0f MB of "
-                    "tensors a rank\n",
-                    result.gflops, 100.0 * result.gflops / peak, peak, static_cast<double>(result.peak_bytes) * 1e-6);
+        std::printf("  %d lanes, overlap %s: %.4f s a step (%.4f to %.4f), %.0f target tokens/s\n",
+                    result.variant.lanes, result.variant.overlap ? "on" : "off", result.seconds,
+                    result.least_seconds, result.most_seconds, result.tokens_per_second);
+        std::printf(
+            "    %.1f GFLOP/s, %.0f %% of the %.1f that OpenBLAS reaches on a large product here; peak %.0f "
+            "MB of "
+            "tensors a rank\n",
+            result.gflops, 100.0 * result.gflops / peak, peak, static_cast<double>(result.peak_bytes) * 1e-6);
         if (result.bytes_sent > 0)
             std::printf("    %.2f MB sent a step and rank, %.0f %% of it before backward ended\n",
                         result.bytes_sent * 1e-6, 100.0 * result.sent_early);
@@ -48,10 +51,10 @@ void print(const BenchShape& shape, const std::vector<BenchResult>& results, dou
 }
 
 nlohmann::ordered_json json_of(const BenchResult& result) {
-    return {{"lanes", result.variant.lanes},         {"overlap", result.variant.overlap},
-            {"seconds", result.seconds},             {"tokens_per_second", result.tokens_per_second},
-            {"gflops", result.gflops},               {"parameters", result.parameters},
-            {"peak_bytes", result.peak_bytes},       {"bytes_sent", result.bytes_sent},
+    return {{"lanes", result.variant.lanes},   {"overlap", result.variant.overlap},
+            {"seconds", result.seconds},       {"tokens_per_second", result.tokens_per_second},
+            {"gflops", result.gflops},         {"parameters", result.parameters},
+            {"peak_bytes", result.peak_bytes}, {"bytes_sent", result.bytes_sent},
             {"sent_early", result.sent_early}};
 }
 
@@ -94,16 +97,28 @@ Command bench_command() {
     Command command;
     command.name = "bench";
     command.summary = "speed of whole training steps on a named shape";
-    command.usage = "--shape gpt-nano|gpt-mini|gpt2-124m|base [--threads N] [--steps N] [--lanes L] [--compare] [--json]";
+    command.usage =
+        "--shape gpt-nano|gpt-mini|gpt2-124m|base [--threads N] [--steps N] [--lanes L] [--compare] [--json]";
     command.options = {
-        {.name = "shape", .value = "NAME", .help = "which shape", .required = true,
+        {.name = "shape",
+         .value = "NAME",
+         .help = "which shape",
+         .required = true,
          .choices = {"gpt-nano", "gpt-mini", "gpt2-124m", "base"}},
         {.name = "threads", .value = "N", .help = "threads a rank; 0: its processors", .initial = "0"},
-        {.name = "steps", .value = "N", .help = "steps to measure, after three that are not", .initial = "10"},
+        {.name = "steps",
+         .value = "N",
+         .help = "steps to measure, after three that are not",
+         .initial = "10"},
         {.name = "lanes", .value = "L", .help = "lanes; 0: as few as the ranks allow", .initial = "0"},
-        {.name = "compare", .value = "", .help = "also, by turns: eight lanes, and without overlap on several ranks",
+        {.name = "compare",
+         .value = "",
+         .help = "also, by turns: eight lanes, and without overlap on several ranks",
          .kind = CommandOption::Kind::kFlag},
-        {.name = "json", .value = "", .help = "end with one line of JSON", .kind = CommandOption::Kind::kFlag},
+        {.name = "json",
+         .value = "",
+         .help = "end with one line of JSON",
+         .kind = CommandOption::Kind::kFlag},
     };
     command.run_options = {"parallel.overlap", "parallel.bucket-megabytes"};
     command.run_on_ranks = run_bench_command;

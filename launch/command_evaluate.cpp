@@ -30,7 +30,8 @@ int run_evaluate(const Arguments& arguments, Ranks& ranks) {
         fit_to_data(model, data);
         check_tokenizers(checkpoint->manifest(), data);
         if (data.valid.empty()) throw DataError(text("evaluate: ", data.path, " has no validation shard"));
-        samples = open_validation_data(data, model, arguments.config.train.long_pairs, arguments.config.eval.samples);
+        samples = open_validation_data(data, model, arguments.config.train.long_pairs,
+                                       arguments.config.eval.samples);
     });
     Evaluation result;
     ranks.together([&] { result = evaluate(*objective, stream, ranks.world(), *samples); });
@@ -45,8 +46,9 @@ int run_evaluate(const Arguments& arguments, Ranks& ranks) {
                          .dump()
                   << std::endl;
     } else {
-        std::cout << checkpoint->folder() << ": loss " << result.loss << ", perplexity " << result.perplexity()
-                  << ", accuracy " << result.accuracy << " over " << result.tokens << " tokens" << std::endl;
+        std::cout << checkpoint->folder() << ": loss " << result.loss << ", perplexity "
+                  << result.perplexity() << ", accuracy " << result.accuracy << " over " << result.tokens
+                  << " tokens" << std::endl;
     }
     return kExitDone;
 }
@@ -59,7 +61,10 @@ Command evaluate_command() {
     command.summary = "loss, perplexity and accuracy of a checkpoint on validation data";
     command.usage = "--checkpoint DIR --data DIR [--json]";
     command.options = {
-        {.name = "checkpoint", .value = "DIR", .help = "a checkpoint, or a run's folder: its best one", .required = true},
+        {.name = "checkpoint",
+         .value = "DIR",
+         .help = "a checkpoint, or a run's folder: its best one",
+         .required = true},
         {.name = "data", .value = "DIR", .help = "the data folder", .required = true},
         {.name = "json", .value = "", .help = "one line of JSON", .kind = CommandOption::Kind::kFlag},
     };

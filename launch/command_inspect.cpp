@@ -151,8 +151,8 @@ bool is_checkpoint(const std::filesystem::path& path) {
            std::filesystem::exists(path / "rank-00000.h5");
 }
 
-/// The newest checkpoint of a run's folder; empty when `path` is no such folder. Throws CheckpointError when one there
-/// has a manifest that does not verify: nobody can say whether it is the newest.
+/// The newest checkpoint of a run's folder; empty when `path` is no such folder. Throws CheckpointError when
+/// one there has a manifest that does not verify: nobody can say whether it is the newest.
 std::string newest_of_run(const std::filesystem::path& path) {
     const std::filesystem::path checkpoints = path / "checkpoints";
     if (!std::filesystem::is_directory(checkpoints)) return {};

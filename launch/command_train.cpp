@@ -26,10 +26,11 @@ std::string duration(double seconds) {
 
 std::string progress_line(const TrainProgress& at) {
     char buffer[256];
-    std::snprintf(buffer, sizeof buffer, "step %ld/%ld  loss %.4f  rate %.2e  norm %.3f  %.0f tokens/s  %s left",
-                  static_cast<long>(at.step), static_cast<long>(at.steps), at.outcome.loss, at.outcome.learning_rate,
-                  at.outcome.gradient_norm, static_cast<double>(at.outcome.tokens) / at.seconds,
-                  duration(at.seconds_left).c_str());
+    std::snprintf(buffer, sizeof buffer,
+                  "step %ld/%ld  loss %.4f  rate %.2e  norm %.3f  %.0f tokens/s  %s left",
+                  static_cast<long>(at.step), static_cast<long>(at.steps), at.outcome.loss,
+                  at.outcome.learning_rate, at.outcome.gradient_norm,
+                  static_cast<double>(at.outcome.tokens) / at.seconds, duration(at.seconds_left).c_str());
     std::string line = buffer;
     if (at.last_evaluation) {
         std::snprintf(buffer, sizeof buffer, "  valid %.4f", at.last_evaluation->loss);
@@ -40,8 +41,9 @@ std::string progress_line(const TrainProgress& at) {
 
 // As a shell reads it back.
 std::string shell_word(const std::string& word) {
-    const bool plain = !word.empty() && word.find_first_not_of("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
-                                                              "0123456789-_./=:,%+@") == std::string::npos;
+    const bool plain = !word.empty() && word.find_first_not_of(
+                                            "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
+                                            "0123456789-_./=:,%+@") == std::string::npos;
     if (plain) return word;
     std::string quoted = "'";
     for (const char c : word)
@@ -91,15 +93,17 @@ int run_train(const Arguments& arguments, Ranks& ranks) {
     ranks.together([&] { grid.emplace(ranks.session(), arguments.config.parallel.tensor); });
     TrainResult result;
     {
-        Trainer trainer(request_from(arguments, own_processors(ranks), ranks), grid->world(), grid->data(), [&](const auto& part) { ranks.together(part); },
-                        observer);
+        Trainer trainer(
+            request_from(arguments, own_processors(ranks), ranks), grid->world(), grid->data(),
+            [&](const auto& part) { ranks.together(part); }, observer);
         result = trainer.run(stop);
     }
     if (ranks.is_first()) {
         const std::string out = arguments.value("out");
-        progress.say(text(result.end == TrainEnd::kStopped ? "stopped on request" : "finished", " at step ", result.step,
-                          "; checkpoint ", result.checkpoint, ", log ", out, "/log.jsonl"));
-        if (result.end == TrainEnd::kStopped) progress.say(text("resume with: ", resume_command(arguments, ranks)));
+        progress.say(text(result.end == TrainEnd::kStopped ? "stopped on request" : "finished", " at step ",
+                          result.step, "; checkpoint ", result.checkpoint, ", log ", out, "/log.jsonl"));
+        if (result.end == TrainEnd::kStopped)
+            progress.say(text("resume with: ", resume_command(arguments, ranks)));
     }
     return result.end == TrainEnd::kStopped ? kExitStopped : kExitDone;
 }
@@ -113,12 +117,17 @@ Command train_command() {
     command.usage = "--data DIR --out DIR [--config FILE] [--preset NAME] [--SECTION.NAME VALUE ...]";
     command.options = {
         {.name = "data", .value = "DIR", .help = "the data folder (skein prepare)", .required = true},
-        {.name = "out", .value = "DIR", .help = "the run's folder: checkpoints, log, configuration", .required = true},
+        {.name = "out",
+         .value = "DIR",
+         .help = "the run's folder: checkpoints, log, configuration",
+         .required = true},
         {.name = "resume",
          .value = "auto|never|DIR",
          .help = "go on from the newest good checkpoint in --out, from none, or from this one",
          .initial = "auto"},
-        {.name = "init", .value = "DIR", .help = "take the weights of this checkpoint or run, and start afresh"},
+        {.name = "init",
+         .value = "DIR",
+         .help = "take the weights of this checkpoint or run, and start afresh"},
         {.name = "data.changed",
          .value = "WHAT",
          .help = "when resuming with data other than the run began with",

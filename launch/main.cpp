@@ -66,8 +66,10 @@ int run_program(std::vector<std::string> words) {
 int main(int argc, char** argv) {
 #if defined(__x86_64__) && defined(__AVX2__) && defined(__FMA__)
     if (!__builtin_cpu_supports("avx2") || !__builtin_cpu_supports("fma")) {
-        std::fputs("skein: this build needs a processor with AVX2 and FMA; build with -DCPU_ARCH=x86-64 for this one\n",
-                   stderr);
+        std::fputs(
+            "skein: this build needs a processor with AVX2 and FMA; build with -DCPU_ARCH=x86-64 for this "
+            "one\n",
+            stderr);
         return skein::kExitInternal;
     }
 #endif

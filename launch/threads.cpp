@@ -43,9 +43,10 @@ int own_processors(Ranks& ranks) {
 int threads_of_a_rank(int asked, int own, const Ranks& ranks) {
     const int bound = bound_processors();
     if (asked > bound && ranks.is_first())
-        std::cerr << "--parallel.threads: " << asked << " threads on the " << bound
-                  << " processors that a rank is bound to; with mpirun, try --bind-to none or --map-by slot:PE=" << asked
-                  << std::endl;
+        std::cerr
+            << "--parallel.threads: " << asked << " threads on the " << bound
+            << " processors that a rank is bound to; with mpirun, try --bind-to none or --map-by slot:PE="
+            << asked << std::endl;
     return asked > 0 ? asked : own;
 }
 

@@ -5,18 +5,23 @@
 namespace skein {
 namespace {
 
-std::int64_t length_of(const TokenBatch& batch, std::size_t) { return static_cast<std::int64_t>(batch.context); }
+std::int64_t length_of(const TokenBatch& batch, std::size_t) {
+    return static_cast<std::int64_t>(batch.context);
+}
 
 std::int64_t length_of(const PairBatch& batch, std::size_t sample) {
-    const auto side = [&](const std::vector<std::uint64_t>& offsets) { return offsets[sample + 1] - offsets[sample]; };
+    const auto side = [&](const std::vector<std::uint64_t>& offsets) {
+        return offsets[sample + 1] - offsets[sample];
+    };
     return static_cast<std::int64_t>(std::max(side(batch.source_offsets), side(batch.target_offsets)));
 }
 
 }  // namespace
 
 std::int64_t Batch::length(std::int64_t sample) const {
-    return std::visit([&](const auto& held) { return length_of(held, static_cast<std::size_t>(sample - own.begin)); },
-                      part);
+    return std::visit(
+        [&](const auto& held) { return length_of(held, static_cast<std::size_t>(sample - own.begin)); },
+        part);
 }
 
 SampleRange next_pass(const Batch& batch, std::int64_t begin, std::int64_t end, std::int64_t most_samples,

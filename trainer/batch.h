@@ -25,8 +25,9 @@ struct Batch {
     std::int64_t length(std::int64_t sample) const;
 };
 
-/// The longest run of samples from `begin` on, at most to `end`, that makes one pass: no more than `most_samples`
-/// (0: any number), nor than `most_tokens` as samples · longest (0: any number), but one at least.
+/// The longest run of samples from `begin` on, at most to `end`, that makes one pass: no more than
+/// `most_samples` (0: any number), nor than `most_tokens` as samples · longest (0: any number), but one at
+/// least.
 SampleRange next_pass(const Batch& batch, std::int64_t begin, std::int64_t end, std::int64_t most_samples,
                       std::int64_t most_tokens);
 

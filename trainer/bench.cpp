@@ -53,16 +53,16 @@ double sgemm_gflops(int threads) {
     double best = 0.0;
     for (int repeat = 0; repeat < 4; ++repeat) {
         const auto start = Clock::now();
-        cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasNoTrans, kSize, kSize, kSize, 1.0f, a.data(), kSize, b.data(), kSize,
-                    0.0f, c.data(), kSize);
+        cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasNoTrans, kSize, kSize, kSize, 1.0f, a.data(), kSize,
+                    b.data(), kSize, 0.0f, c.data(), kSize);
         best = std::max(best, 2.0 * kSize * kSize * kSize / seconds_between(start, Clock::now()) * 1e-9);
     }
     return best;
 }
 
 /// Ids in [0, vocabulary): a function of step, sample and what they are for.
-std::vector<std::int32_t> random_ids(std::int64_t vocabulary, std::int64_t length, SampleRange samples, std::int64_t step,
-                                     std::uint32_t what) {
+std::vector<std::int32_t> random_ids(std::int64_t vocabulary, std::int64_t length, SampleRange samples,
+                                     std::int64_t step, std::uint32_t what) {
     std::vector<std::int32_t> ids;
     const PhiloxKey key = philox_key(1, RandomPurpose::kBench, static_cast<std::uint64_t>(step), what);
     for (std::int64_t i = samples.begin * length; i < samples.end * length; ++i)
@@ -89,7 +89,8 @@ Batch random_batch(const BenchShape& shape, SampleRange own, std::int64_t step) 
     } else {
         PairBatch part;
         for (std::int64_t i = 0; i < own.end - own.begin; ++i) {
-            part.source_offsets.push_back(part.source_offsets.back() + static_cast<std::uint64_t>(model.context));
+            part.source_offsets.push_back(part.source_offsets.back() +
+                                          static_cast<std::uint64_t>(model.context));
             part.target_offsets = part.source_offsets;
         }
         part.source = ids(model.source_ids(), 2);
@@ -116,7 +117,8 @@ RunConfig config_of(const BenchShape& shape, const BenchOptions& options, const 
 /// A model of its own, trained in one variant.
 class VariantRun {
   public:
-    VariantRun(const BenchShape& shape, const BenchOptions& options, const BenchVariant& variant, Communicator& data)
+    VariantRun(const BenchShape& shape, const BenchOptions& options, const BenchVariant& variant,
+               Communicator& data)
         : shape_(shape),
           variant_(variant),
           data_(data),
@@ -164,11 +166,14 @@ class VariantRun {
 
 const std::vector<BenchShape>& bench_shapes() {
     static const std::vector<BenchShape> shapes = {
-        {"gpt-nano", "4 layers of width 128, context 64, batch 12, vocabulary 65", gpt(4, 4, 128, 64, 65), 12},
-        {"gpt-mini", "6 layers of width 384, context 256, batch 16, vocabulary 65", gpt(6, 6, 384, 256, 65), 16},
-        {"gpt2-124m", "12 layers of width 768, context 256, batch 4, vocabulary 50304", gpt(12, 12, 768, 256, 50304), 4},
-        {"base", "6 + 6 layers of width 512 (Vaswani et al.), 32 + 32 tokens, batch 32, vocabulary 32000", paper_base(), 32,
-         0.1},
+        {"gpt-nano", "4 layers of width 128, context 64, batch 12, vocabulary 65", gpt(4, 4, 128, 64, 65),
+         12},
+        {"gpt-mini", "6 layers of width 384, context 256, batch 16, vocabulary 65", gpt(6, 6, 384, 256, 65),
+         16},
+        {"gpt2-124m", "12 layers of width 768, context 256, batch 4, vocabulary 50304",
+         gpt(12, 12, 768, 256, 50304), 4},
+        {"base", "6 + 6 layers of width 512 (Vaswani et al.), 32 + 32 tokens, batch 32, vocabulary 32000",
+         paper_base(), 32, 0.1},
     };
     return shapes;
 }

@@ -16,7 +16,7 @@ enum class ReductionKind { kLanes, kFast };
 /// [train]
 struct TrainSection {
     std::int64_t steps = 1000;
-    std::int64_t batch = 0;         ///< sequences, over all ranks; 0: by batch_tokens, or 32 where that is 0 too
+    std::int64_t batch = 0;  ///< sequences, over all ranks; 0: by batch_tokens, or 32 where that is 0 too
     std::int64_t batch_tokens = 0;  ///< pairs: the most that sequences · longest may be, on each side; 0: off
     std::int64_t micro_batch = 0;   ///< sequences a pass; 0: a whole lane
     std::int64_t micro_batch_tokens = 0;  ///< the most that a pass's sequences · longest may be; 0: off
@@ -40,8 +40,8 @@ struct OptimizerSection {
 /// [schedule]. Rates are per update; the horizon is train.steps unless given.
 struct ScheduleSection {
     ScheduleKind kind = ScheduleKind::kCosine;
-    double peak = 1e-3;   ///< highest rate; for noam the factor of its formula
-    double floor = 1e-4;  ///< lowest rate after decay
+    double peak = 1e-3;         ///< highest rate; for noam the factor of its formula
+    double floor = 1e-4;        ///< lowest rate after decay
     std::string warmup = "2%";  ///< updates, or a share of the horizon
     std::int64_t horizon = 0;   ///< updates until the floor; 0: train.steps
     double decay_share = 0.2;   ///< wsd: the share of the horizon that decays
@@ -50,7 +50,7 @@ struct ScheduleSection {
 /// [parallel]
 struct ParallelSection {
     int tensor = 1;
-    int lanes = 0;  ///< 0: the largest power of two that divides the batch, at most 8
+    int lanes = 0;    ///< 0: the largest power of two that divides the batch, at most 8
     int threads = 0;  ///< 0: the processors this rank is bound to
     ReductionKind reduction = ReductionKind::kLanes;
     double bucket_megabytes = 1.0;
@@ -65,18 +65,19 @@ struct CheckpointSection {
 
 /// [eval]
 struct EvalSection {
-    std::int64_t every = 250;      ///< steps; 0: only at the end
-    std::int64_t samples = 0;      ///< validation samples: windows of a stream, or pairs; 0: all
-    std::int64_t patience = 0;     ///< evaluations without a better loss before the run stops early; 0: never
+    std::int64_t every = 250;   ///< steps; 0: only at the end
+    std::int64_t samples = 0;   ///< validation samples: windows of a stream, or pairs; 0: all
+    std::int64_t patience = 0;  ///< evaluations without a better loss before the run stops early; 0: never
 };
 
 /// [log]
 struct LogSection {
-    std::int64_t every = 1;  ///< steps between lines in log.jsonl
+    std::int64_t every = 1;       ///< steps between lines in log.jsonl
     double plain_seconds = 10.0;  ///< between progress lines when the output is no terminal
 };
 
-/// Everything that a training run is a function of, besides its data. Every field is an option of the same dotted name.
+/// Everything that a training run is a function of, besides its data. Every field is an option of the same
+/// dotted name.
 struct RunConfig {
     ModelConfig model;
     TrainSection train;

@@ -8,9 +8,12 @@
 
 namespace skein {
 
-double Evaluation::perplexity() const { return std::exp(loss); }
+double Evaluation::perplexity() const {
+    return std::exp(loss);
+}
 
-Evaluation evaluate(const Objective& objective, Stream& stream, Communicator& data, const ValidationData& samples) {
+Evaluation evaluate(const Objective& objective, Stream& stream, Communicator& data,
+                    const ValidationData& samples) {
     if (samples.samples() == 0)
         throw DataError(text("evaluate: found no validation sample, wanted at least one pair, or ",
                              objective.model().config().context + 1, " tokens (--model.context and one)"));

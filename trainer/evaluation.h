@@ -15,9 +15,10 @@ struct Evaluation {
     double perplexity() const;
 };
 
-/// Loss on validation samples. Collective; ranks share the passes out, and the sums are added in order of samples, so the
-/// result is the same bits for any number of ranks. Throws DataError, on all ranks, when there is no sample or one cannot
-/// be read.
-Evaluation evaluate(const Objective& objective, Stream& stream, Communicator& data, const ValidationData& samples);
+/// Loss on validation samples. Collective; ranks share the passes out, and the sums are added in order of
+/// samples, so the result is the same bits for any number of ranks. Throws DataError, on all ranks, when
+/// there is no sample or one cannot be read.
+Evaluation evaluate(const Objective& objective, Stream& stream, Communicator& data,
+                    const ValidationData& samples);
 
 }  // namespace skein

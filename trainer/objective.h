@@ -55,7 +55,8 @@ class TranslationObjective : public Objective {
     EncoderDecoder model_;
 };
 
-/// The objective of a kind of model, with initial values of `seed`. The stream must outlive it. Throws ConfigError.
+/// The objective of a kind of model, with initial values of `seed`. The stream must outlive it. Throws
+/// ConfigError.
 std::unique_ptr<Objective> make_objective(Stream& stream, const ModelConfig& config, std::uint64_t seed);
 
 }  // namespace skein

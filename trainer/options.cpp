@@ -189,7 +189,8 @@ std::vector<Option> make_table() {
 
     const auto model = [](auto member) { return Field{&RunConfig::model, member}; };
     using M = ModelConfig;
-    add("model.kind", kRefused, choice(model(&M::kind),
+    add("model.kind", kRefused,
+        choice(model(&M::kind),
                {{"decoder", ModelKind::kDecoder}, {"encoder-decoder", ModelKind::kEncoderDecoder}}),
         "which Transformer; a decoder trains on text, an encoder-decoder on pairs");
     add("model.layers", kRefused, integer(model(&M::layers), 1, 10000), "blocks, of each stack");
@@ -246,9 +247,9 @@ std::vector<Option> make_table() {
     add("train.micro-batch-tokens", kNotice, integer(train(&T::micro_batch_tokens), 0, 1 << 28),
         "tokens of a pass: its sequences times the longest, but one at least; 0: a whole lane");
     add("train.long-pairs", kNotice,
-        choice(train(&T::long_pairs), {{"error", LongPairs::kError},
-                                       {"drop", LongPairs::kDrop},
-                                       {"truncate", LongPairs::kTruncate}}),
+        choice(
+            train(&T::long_pairs),
+            {{"error", LongPairs::kError}, {"drop", LongPairs::kDrop}, {"truncate", LongPairs::kTruncate}}),
         "what becomes of a pair of which a side is longer than the context");
     add("train.seed", kRefused, seed(), "of initial values, dropout and the order of the data");
     add("train.label-smoothing", kNotice, number(train(&T::label_smoothing), kProbability),

@@ -21,19 +21,36 @@ Settings gpt2_settings(const char* layers, const char* heads, const char* width,
             {"schedule.peak", peak},          {"schedule.floor", floor},         {"schedule.warmup", "2000"}};
 }
 
-/// Vaswani et al., 2017: tables 1 and 3, sections 5.1 to 5.4. Batches of about 25,000 source and 25,000 target
-/// tokens, Adam, and the rate of equation 3.
+/// Vaswani et al., 2017: tables 1 and 3, sections 5.1 to 5.4. Batches of about 25,000 source and 25,000
+/// target tokens, Adam, and the rate of equation 3.
 Settings paper_settings(const char* heads, const char* width, const char* ff, const char* dropout,
                         const char* steps) {
-    return {{"model.kind", "encoder-decoder"}, {"model.layers", "6"},          {"model.heads", heads},
-            {"model.width", width},            {"model.ff", ff},               {"model.context", "256"},
-            {"model.norm", "post"},            {"model.position", "sinusoidal"}, {"model.activation", "relu"},
-            {"model.bias", "true"},            {"model.tie-embeddings", "true"}, {"model.share-embeddings", "true"},
-            {"model.dropout", dropout},        {"train.steps", steps},         {"train.batch", "0"},
-            {"train.batch-tokens", "25000"},   {"train.label-smoothing", "0.1"}, {"train.clip", "0"},
-            {"optimizer.kind", "adam"},        {"optimizer.beta1", "0.9"},     {"optimizer.beta2", "0.98"},
-            {"optimizer.epsilon", "1e-09"},    {"optimizer.weight-decay", "0"}, {"schedule.kind", "noam"},
-            {"schedule.peak", "1"},            {"schedule.warmup", "4000"}};
+    return {{"model.kind", "encoder-decoder"},
+            {"model.layers", "6"},
+            {"model.heads", heads},
+            {"model.width", width},
+            {"model.ff", ff},
+            {"model.context", "256"},
+            {"model.norm", "post"},
+            {"model.position", "sinusoidal"},
+            {"model.activation", "relu"},
+            {"model.bias", "true"},
+            {"model.tie-embeddings", "true"},
+            {"model.share-embeddings", "true"},
+            {"model.dropout", dropout},
+            {"train.steps", steps},
+            {"train.batch", "0"},
+            {"train.batch-tokens", "25000"},
+            {"train.label-smoothing", "0.1"},
+            {"train.clip", "0"},
+            {"optimizer.kind", "adam"},
+            {"optimizer.beta1", "0.9"},
+            {"optimizer.beta2", "0.98"},
+            {"optimizer.epsilon", "1e-09"},
+            {"optimizer.weight-decay", "0"},
+            {"schedule.kind", "noam"},
+            {"schedule.peak", "1"},
+            {"schedule.warmup", "4000"}};
 }
 
 /// nanoGPT's two settings for Tiny Shakespeare by characters.

@@ -14,7 +14,9 @@ namespace {
 using Json = nlohmann::ordered_json;
 
 // JSON has no infinities; null says that there is no number.
-Json number(double value) { return std::isfinite(value) ? Json(value) : Json(nullptr); }
+Json number(double value) {
+    return std::isfinite(value) ? Json(value) : Json(nullptr);
+}
 
 // The step of a line, if it is a whole one.
 std::optional<std::int64_t> step_of(const Json& entry) {
@@ -39,8 +41,7 @@ void drop_after(const std::string& path, std::int64_t step) {
             dropped = true;
     }
     out.close();
-    if (!out)
-        throw IoError(text("log: cannot write ", temporary));
+    if (!out) throw IoError(text("log: cannot write ", temporary));
     if (dropped)
         std::filesystem::rename(temporary, path);
     else

@@ -13,8 +13,9 @@ namespace skein {
 /// OUT/log.jsonl: one JSON object a line for each step and each evaluation. Rank 0 only.
 class RunLog {
   public:
-    /// Opens OUT/log.jsonl for appending, after dropping the lines of steps after `step` (a resumed run writes them
-    /// again) and what is no whole line. When it cannot be written, `warn` hears of it once and the run goes on.
+    /// Opens OUT/log.jsonl for appending, after dropping the lines of steps after `step` (a resumed run
+    /// writes them again) and what is no whole line. When it cannot be written, `warn` hears of it once and
+    /// the run goes on.
     RunLog(const std::string& folder, std::int64_t step, std::function<void(const std::string&)> warn);
 
     void step(std::int64_t step, const StepOutcome& outcome, double seconds);

@@ -65,8 +65,8 @@ void validate_schedule(const RunConfig& config) {
 void validate_batch(const RunConfig& config) {
     const TrainSection& train = config.train;
     if (train.batch_tokens > 0 && config.model.kind == ModelKind::kDecoder) {
-        contradiction(config, "train.batch-tokens", "0: a decoder's sequences are of one length, give --train.batch",
-                      "model.kind");
+        contradiction(config, "train.batch-tokens",
+                      "0: a decoder's sequences are of one length, give --train.batch", "model.kind");
     }
     if (train.batch_tokens > 0 && train.batch > 0) {
         contradiction(config, "train.batch", "0 with batches by tokens", "train.batch-tokens");
@@ -93,9 +93,10 @@ std::int64_t default_lanes(const TrainSection& train) {
 
 /// Options whose 0 stands for a value that effective() works out.
 bool asks_for_default(const std::string& name, const std::string& value) {
-    return value == "0" && (name == "model.kv-heads" || name == "model.ff" || name == "model.vocabulary" ||
-                            name == "model.source-vocabulary" || name == "model.encoder-layers" ||
-                            name == "model.decoder-layers" || name == "parallel.lanes" || name == "schedule.horizon");
+    return value == "0" &&
+           (name == "model.kv-heads" || name == "model.ff" || name == "model.vocabulary" ||
+            name == "model.source-vocabulary" || name == "model.encoder-layers" ||
+            name == "model.decoder-layers" || name == "parallel.lanes" || name == "schedule.horizon");
 }
 
 }  // namespace
@@ -163,9 +164,9 @@ ResumeComparison compare_for_resume(const RunConfig& saved, const RunConfig& wan
 void require_none_refused(const ResumeComparison& comparison) {
     if (comparison.refused.empty()) return;
     const ResumeChange& change = comparison.refused.front();
-    throw ConfigError(
-        text("option --", change.name, ": found ", change.wanted, ", wanted ", change.saved,
-             " as the checkpoint has it; a resumed run cannot change it: for another run, give another --out"));
+    throw ConfigError(text(
+        "option --", change.name, ": found ", change.wanted, ", wanted ", change.saved,
+        " as the checkpoint has it; a resumed run cannot change it: for another run, give another --out"));
 }
 
 }  // namespace skein

@@ -33,7 +33,8 @@ double Schedule::after_warmup(double update) const {
             return std::max(floor, peak * std::sqrt(std::max(w, 1.0) / update));
         case ScheduleKind::kWsd: {
             const double decay = section_.decay_share * horizon;
-            return peak + (floor - peak) * (decay > 0 ? std::clamp((update - horizon + decay) / decay, 0.0, 1.0) : 0.0);
+            return peak + (floor - peak) *
+                              (decay > 0 ? std::clamp((update - horizon + decay) / decay, 0.0, 1.0) : 0.0);
         }
         default:
             return peak;

@@ -32,6 +32,8 @@ StopSignal::~StopSignal() {
     for (const int signal : kSignals) std::signal(signal, SIG_DFL);
 }
 
-bool StopSignal::requested() const { return stop_requested != 0; }
+bool StopSignal::requested() const {
+    return stop_requested != 0;
+}
 
 }  // namespace skein

@@ -2,8 +2,8 @@
 
 namespace skein {
 
-/// Turns SIGUSR1, SIGTERM and SIGINT into a flag, from construction to destruction; a second SIGINT ends the process at
-/// once. One at a time.
+/// Turns SIGUSR1, SIGTERM and SIGINT into a flag, from construction to destruction; a second SIGINT ends the
+/// process at once. One at a time.
 class StopSignal {
   public:
     StopSignal();

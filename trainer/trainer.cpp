@@ -99,12 +99,14 @@ void Trainer::open_out() {
 std::optional<Checkpoint> Trainer::find_start() {
     const std::string checkpoints = request_.out + "/checkpoints";
     const Warn warn = [this](const std::string& line) { say(line); };
-    if (request_.resume != "auto" && request_.resume != "never") return find_checkpoint(world_, request_.resume, warn);
+    if (request_.resume != "auto" && request_.resume != "never")
+        return find_checkpoint(world_, request_.resume, warn);
     bool has_any = false;
     if (world_.rank() == 0) {
         std::error_code ignored;
         for (const fs::directory_entry& entry : fs::directory_iterator(checkpoints, ignored))
-            has_any |= entry.path().filename().string().starts_with("step-") && entry.path().extension() != ".tmp";
+            has_any |=
+                entry.path().filename().string().starts_with("step-") && entry.path().extension() != ".tmp";
     }
     has_any = world_.all_reduce_value(std::int64_t{has_any}, Reduction::kMax) != 0;
     if (!has_any) return std::nullopt;
@@ -113,7 +115,8 @@ std::optional<Checkpoint> Trainer::find_start() {
                                " holds checkpoints; wanted another --out, or remove them"));
     std::optional<Checkpoint> found = newest_checkpoint(world_, checkpoints, warn);
     if (!found)  // never a silent start at step 0 over what was a run
-        throw CheckpointError(text(checkpoints, ": no checkpoint in it verifies; to start anew, give another --out"));
+        throw CheckpointError(
+            text(checkpoints, ": no checkpoint in it verifies; to start anew, give another --out"));
     return found;
 }
 
@@ -126,7 +129,8 @@ void Trainer::configure(const std::optional<Checkpoint>& from) {
         require_none_refused(comparison);
         config_ = effective(comparison.config);
         for (const ResumeChange& change : comparison.notices)
-            say(text("resumed with another ", change.name, ": ", change.saved, " before, ", change.wanted, " now"));
+            say(text("resumed with another ", change.name, ": ", change.saved, " before, ", change.wanted,
+                     " now"));
         check_data(from->manifest());
     }
     fit_to_data(config_.model, folder_);
@@ -157,12 +161,14 @@ void Trainer::configure(const std::optional<Checkpoint>& from) {
     if (from)
         for (const auto& [name, value] : state_.leans_on)
             if (const std::string before = find_text(from->manifest().run.leans_on, name); before != value)
-                say(text("this run's bits may differ from here on: ", name, " was '", before, "', is '", value, "'"));
+                say(text("this run's bits may differ from here on: ", name, " was '", before, "', is '",
+                         value, "'"));
     state_.leans_on.emplace_back(kDataName, folder_.fingerprint);
     state_.leans_on.emplace_back(kTokenizerName, folder_.header.tokenizer_sha256);
     if (folder_.kind == DataKind::kPairs)
         state_.leans_on.emplace_back(kSourceTokenizerName, folder_.source_header.tokenizer_sha256);
-    state_.grid = {static_cast<std::uint64_t>(data_group_.size()), static_cast<std::uint64_t>(config_.parallel.tensor)};
+    state_.grid = {static_cast<std::uint64_t>(data_group_.size()),
+                   static_cast<std::uint64_t>(config_.parallel.tensor)};
 }
 
 // Replicas stay equal only if every rank computes from the same things.
@@ -189,8 +195,9 @@ void Trainer::check_data(const Manifest& manifest) {
     const std::string before = find_text(manifest.run.leans_on, kDataName);
     if (before.empty() || before == folder_.fingerprint) return;
     if (!request_.accept_changed_data)
-        throw ConfigError(text("--data: ", request_.data,
-                               " is not the data that this run began with; wanted the same, or --data.changed accept"));
+        throw ConfigError(
+            text("--data: ", request_.data,
+                 " is not the data that this run began with; wanted the same, or --data.changed accept"));
     say("resumed with other data than the run began with");
 }
 
@@ -200,10 +207,12 @@ void Trainer::resume_from(const Checkpoint& checkpoint) {
     saved.configuration = std::move(state_.configuration);
     saved.leans_on = std::move(state_.leans_on);
     saved.grid = state_.grid;
-    const bool same_measure = find_text(checkpoint.manifest().run.leans_on, kDataName) == folder_.fingerprint &&
-                              from_settings(checkpoint.manifest().run.configuration).eval.samples == config_.eval.samples;
+    const bool same_measure =
+        find_text(checkpoint.manifest().run.leans_on, kDataName) == folder_.fingerprint &&
+        from_settings(checkpoint.manifest().run.configuration).eval.samples == config_.eval.samples;
     if (saved.best && (request_.resume != "auto" || !same_measure)) {
-        say("the best validation loss so far is not carried over: it is of another folder or other validation data");
+        say("the best validation loss so far is not carried over: it is of another folder or other "
+            "validation data");
         saved.best.reset();
         saved.patience = 0;
     }
@@ -216,14 +225,16 @@ void Trainer::resume_from(const Checkpoint& checkpoint) {
 }
 
 void Trainer::load_weights(const std::string& from) {
-    const Checkpoint checkpoint = find_checkpoint(world_, from, [this](const std::string& line) { say(line); });
+    const Checkpoint checkpoint =
+        find_checkpoint(world_, from, [this](const std::string& line) { say(line); });
     checkpoint.load(world_, parameter_tensors(objective_->model().parameters()), kParametersPrefix);
     say(text("weights from ", checkpoint.folder()));
 }
 
 void Trainer::start_log(const std::optional<Checkpoint>& from) {
     if (world_.rank() != 0) return;
-    log_.emplace(request_.out, static_cast<std::int64_t>(state_.step), [this](const std::string& line) { say(line); });
+    log_.emplace(request_.out, static_cast<std::int64_t>(state_.step),
+                 [this](const std::string& line) { say(line); });
     write_file_atomic(FileSystem::real(), request_.out + "/config.ini", write_ini(to_settings(config_)));
     nlohmann::ordered_json line = {{"start", utc_now()},
                                    {"step", state_.step},
@@ -243,11 +254,13 @@ std::vector<StateTensor> Trainer::state_tensors() {
     ParameterList& parameters = objective_->model().parameters();
     std::vector<StateTensor> tensors = parameter_tensors(parameters);
     const auto add = [&](const char* prefix, std::size_t i, const Tensor& tensor) {
-        tensors.push_back({prefix + parameters[i].name, tensor.dtype(), parameters[i].global_shape, parameters[i].layout,
-                           tensor.raw_span()});
+        tensors.push_back({prefix + parameters[i].name, tensor.dtype(), parameters[i].global_shape,
+                           parameters[i].layout, tensor.raw_span()});
     };
-    for (std::size_t i = 0; i < parameters.size(); ++i) add("moment1/", i, training_step_->optimizer().moment1(i));
-    for (std::size_t i = 0; i < parameters.size(); ++i) add("moment2/", i, training_step_->optimizer().moment2(i));
+    for (std::size_t i = 0; i < parameters.size(); ++i)
+        add("moment1/", i, training_step_->optimizer().moment1(i));
+    for (std::size_t i = 0; i < parameters.size(); ++i)
+        add("moment2/", i, training_step_->optimizer().moment2(i));
     return tensors;
 }
 
@@ -267,13 +280,14 @@ void Trainer::evaluate_now() {
     together_([&] { evaluation_ = evaluate(*objective_, *stream_, data_group_, *validation_data_); });
     const auto step = static_cast<std::int64_t>(state_.step);
     if (log_) log_->evaluation(step, *evaluation_);
-    say(text("step ", step, ": validation loss ", evaluation_->loss, ", perplexity ", evaluation_->perplexity(),
-             ", accuracy ", evaluation_->accuracy));
+    say(text("step ", step, ": validation loss ", evaluation_->loss, ", perplexity ",
+             evaluation_->perplexity(), ", accuracy ", evaluation_->accuracy));
     if (!std::isfinite(evaluation_->loss) || (state_.best && state_.best->value <= evaluation_->loss)) {
         ++state_.patience;
         return;
     }
-    const std::optional<BestMetric> before = std::exchange(state_.best, BestMetric{evaluation_->loss, state_.step});
+    const std::optional<BestMetric> before =
+        std::exchange(state_.best, BestMetric{evaluation_->loss, state_.step});
     const std::uint64_t patience = std::exchange(state_.patience, 0);
     if (!save()) {  // what is not on disk cannot be the best one
         state_.best = before;
@@ -298,10 +312,12 @@ void Trainer::count_skip(const StepOutcome& outcome) {
     }
     ++skips(kNotFinite);
     ++skips(kInARow);
-    say(text("step ", state_.step, " skipped: loss ", outcome.loss, ", gradient norm ", outcome.gradient_norm));
+    say(text("step ", state_.step, " skipped: loss ", outcome.loss, ", gradient norm ",
+             outcome.gradient_norm));
 }
 
-void Trainer::step(Prefetcher<Batch>& batches, const StopSignal& stop, StepOutcome& outcome, double& seconds) {
+void Trainer::step(Prefetcher<Batch>& batches, const StopSignal& stop, StepOutcome& outcome,
+                   double& seconds) {
     const auto start = Clock::now();
     std::uint64_t flags = stop.requested() ? kStopFlag : 0;
     const Batch batch = batches.next();
@@ -320,7 +336,10 @@ void Trainer::step(Prefetcher<Batch>& batches, const StopSignal& stop, StepOutco
             if (batch.unread) std::rethrow_exception(batch.unread);
         });
     if ((outcome.flags & kLockLostFlag) != 0)
-        together_([&] { throw IoError(text("train: another process took over ", request_.out, "; this one leaves it alone")); });
+        together_([&] {
+            throw IoError(
+                text("train: another process took over ", request_.out, "; this one leaves it alone"));
+        });
     const auto number = static_cast<std::int64_t>(state_.step);
     if (log_ && (number % config_.log.every == 0 || outcome.skipped)) log_->step(number, outcome, seconds);
     count_skip(outcome);
@@ -348,7 +367,8 @@ TrainResult Trainer::run(const StopSignal& stop) {
         if (world_.rank() == 0 && observer_.step)
             observer_.step({number, config_.train.steps, outcome, seconds,
                             pace * static_cast<double>(steps - state_.step), evaluation_});
-        // What is due at this step is done even when the run is to stop here: resuming does not make up for it.
+        // What is due at this step is done even when the run is to stop here: resuming does not make up for
+        // it.
         const auto due = [&](std::int64_t every) { return every > 0 && number % every == 0; };
         if (validation_data_ && (due(config_.eval.every) || state_.step == steps)) evaluate_now();
         if (due(config_.checkpoint.every) && saved_step_ != state_.step) save();
@@ -359,8 +379,8 @@ TrainResult Trainer::run(const StopSignal& stop) {
         const SaveOutcome last = save();
         if (!last)
             together_([&] {
-                throw IoError(text("train: the last checkpoint could not be saved: rank ", last.failed_rank, ": ",
-                                   last.message));
+                throw IoError(text("train: the last checkpoint could not be saved: rank ", last.failed_rank,
+                                   ": ", last.message));
             });
     }
     if (hopeless)
@@ -368,7 +388,8 @@ TrainResult Trainer::run(const StopSignal& stop) {
             throw Error(text("train: ", skips(kInARow), " steps in a row had no finite loss and gradient ",
                              "(--train.max-skipped); the newest checkpoint is ", newest_checkpoint_));
         });
-    result.end = stopped && state_.step < steps && !out_of_patience() ? TrainEnd::kStopped : TrainEnd::kFinished;
+    result.end =
+        stopped && state_.step < steps && !out_of_patience() ? TrainEnd::kStopped : TrainEnd::kFinished;
     result.checkpoint = newest_checkpoint_;
     result.step = static_cast<std::int64_t>(state_.step);
     result.evaluation = evaluation_;

@@ -35,8 +35,8 @@ struct TrainRequest {
 struct TrainProgress {
     std::int64_t step = 0, steps = 0;
     StepOutcome outcome;
-    double seconds = 0.0;            ///< of this step
-    double seconds_left = 0.0;       ///< at the recent pace
+    double seconds = 0.0;       ///< of this step
+    double seconds_left = 0.0;  ///< at the recent pace
     std::optional<Evaluation> last_evaluation;
 };
 
@@ -60,14 +60,15 @@ using Together = std::function<void(const std::function<void()>&)>;
 /// A training run from its folder and its data to its last checkpoint.
 class Trainer {
   public:
-    /// Opens data and OUT, resumes or starts. Collective; `together` must throw on all ranks when a part fails on any.
-    /// The communicators and the observer's targets must outlive it.
-    Trainer(TrainRequest request, Communicator& world, Communicator& data, Together together, TrainObserver observer);
+    /// Opens data and OUT, resumes or starts. Collective; `together` must throw on all ranks when a part
+    /// fails on any. The communicators and the observer's targets must outlive it.
+    Trainer(TrainRequest request, Communicator& world, Communicator& data, Together together,
+            TrainObserver observer);
     ~Trainer();
 
-    /// Trains until the last step, an early stop or a signal, and saves. Throws, by way of `together`, IoError when the
-    /// last checkpoint could not be saved or another process took over OUT, and Error when too many steps in a row were
-    /// skipped.
+    /// Trains until the last step, an early stop or a signal, and saves. Throws, by way of `together`,
+    /// IoError when the last checkpoint could not be saved or another process took over OUT, and Error when
+    /// too many steps in a row were skipped.
     TrainResult run(const StopSignal& stop);
 
   private:

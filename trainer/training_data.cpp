@@ -86,8 +86,8 @@ class StreamValidation : public ValidationData {
   public:
     StreamValidation(const DataFolder& folder, std::int64_t context, std::int64_t samples)
         : tokens_(folder.path, folder.valid, folder.header), context_(context) {
-        const auto windows =
-            static_cast<std::int64_t>(validation_windows(tokens_.tokens(), static_cast<std::uint64_t>(context)));
+        const auto windows = static_cast<std::int64_t>(
+            validation_windows(tokens_.tokens(), static_cast<std::uint64_t>(context)));
         const std::int64_t count = samples > 0 ? std::min(samples, windows) : windows;
         const std::int64_t of_a_pass = std::max<std::int64_t>(1, kTokensOfAPass / context);
         for (std::int64_t first = 0; first < count; first += of_a_pass)
@@ -158,12 +158,12 @@ class PairTraining : public TrainingData {
     std::vector<std::string> notices() const override {
         std::vector<std::string> lines{padding_notice()};
         if (sampler_.dropped() > 0)
-            lines.push_back(text(sampler_.dropped(), " of ", pairs_.pairs(),
-                                 " pairs are left out: a side and its end token are longer than --model.context ",
-                                 context_));
+            lines.push_back(text(
+                sampler_.dropped(), " of ", pairs_.pairs(),
+                " pairs are left out: a side and its end token are longer than --model.context ", context_));
         if (sampler_.truncated() > 0)
-            lines.push_back(text(sampler_.truncated(), " of ", pairs_.pairs(), " pairs are cut to --model.context ",
-                                 context_));
+            lines.push_back(text(sampler_.truncated(), " of ", pairs_.pairs(),
+                                 " pairs are cut to --model.context ", context_));
         return lines;
     }
 
@@ -186,8 +186,10 @@ class PairTraining : public TrainingData {
                                          static_cast<std::uint64_t>(samples.end));
             }
         }
-        return text(sampler_.pairs(), " pairs an epoch, ", pairs / window.size(), " a batch on average; of its tokens ",
-                    std::round(1000.0 * (1.0 - padding.real_share())) / 10.0, " % are padding (", lanes_, " lanes)");
+        return text(sampler_.pairs(), " pairs an epoch, ", pairs / window.size(),
+                    " a batch on average; of its tokens ",
+                    std::round(1000.0 * (1.0 - padding.real_share())) / 10.0, " % are padding (", lanes_,
+                    " lanes)");
     }
 
     PairStream pairs_;
@@ -221,7 +223,8 @@ class PairTraining::Walk : public BatchWalk {
 };
 
 std::unique_ptr<BatchWalk> PairTraining::walk(const DataPlace& from, OwnSamples own) const {
-    return std::make_unique<Walk>(*this, sampler_.find(from.epoch, from.window, from.samples), std::move(own));
+    return std::make_unique<Walk>(*this, sampler_.find(from.epoch, from.window, from.samples),
+                                  std::move(own));
 }
 
 class PairValidation : public ValidationData {
@@ -251,11 +254,12 @@ class PairValidation : public ValidationData {
     std::vector<SampleRange> passes_;
 };
 
-void fit_vocabulary(std::int64_t& vocabulary, std::int64_t found, const char* whose, const DataFolder& folder) {
+void fit_vocabulary(std::int64_t& vocabulary, std::int64_t found, const char* whose,
+                    const DataFolder& folder) {
     if (vocabulary == 0) vocabulary = found;
     if (vocabulary != found)
-        throw DataError(text("--data: ", folder.path, " has a ", whose, "vocabulary of ", found, ", the model's is ",
-                             vocabulary));
+        throw DataError(text("--data: ", folder.path, " has a ", whose, "vocabulary of ", found,
+                             ", the model's is ", vocabulary));
 }
 
 }  // namespace

@@ -15,7 +15,8 @@ namespace skein {
 /// The part of a global batch of n samples that a rank reads.
 using OwnSamples = std::function<SampleRange(std::int64_t n)>;
 
-/// Goes over the batches of a run. What next() gives is a function of the data, the configuration and the place.
+/// Goes over the batches of a run. What next() gives is a function of the data, the configuration and the
+/// place.
 class BatchWalk {
   public:
     virtual ~BatchWalk() = default;
@@ -33,8 +34,8 @@ class TrainingData {
     virtual std::unique_ptr<BatchWalk> walk(const DataPlace& from, OwnSamples own) const = 0;
 };
 
-/// What a model is evaluated on: samples in their order, cut into passes from the first one on, whatever the number of
-/// ranks.
+/// What a model is evaluated on: samples in their order, cut into passes from the first one on, whatever the
+/// number of ranks.
 class ValidationData {
   public:
     virtual ~ValidationData() = default;
@@ -44,11 +45,12 @@ class ValidationData {
     virtual Batch read(std::size_t pass) const = 0;
 };
 
-/// The model's vocabularies, of which 0 stands for the data's. Throws DataError, with what to do, when the folder's
-/// samples are not what this kind of model trains on, or the vocabularies differ.
+/// The model's vocabularies, of which 0 stands for the data's. Throws DataError, with what to do, when the
+/// folder's samples are not what this kind of model trains on, or the vocabularies differ.
 void fit_to_data(ModelConfig& model, const DataFolder& folder);
 
-/// Opens the training shards. `config` is an effective one whose model fits. Throws DataError and ConfigError.
+/// Opens the training shards. `config` is an effective one whose model fits. Throws DataError and
+/// ConfigError.
 std::unique_ptr<TrainingData> open_training_data(const DataFolder& folder, const RunConfig& config);
 
 /// Opens the first `samples` (0: all) of the validation shards; there may be none. Throws DataError.

@@ -29,12 +29,15 @@ TrainingStep::TrainingStep(const RunConfig& config, Objective& objective, Stream
       schedule_(config.schedule, config.schedule.horizon, config.model.width) {}
 
 SampleRange TrainingStep::samples_of(LaneRange lanes, std::int64_t samples) const {
-    return {sync_.lanes().samples(lanes.begin, samples).begin, sync_.lanes().samples(lanes.end - 1, samples).end};
+    return {sync_.lanes().samples(lanes.begin, samples).begin,
+            sync_.lanes().samples(lanes.end - 1, samples).end};
 }
 
 std::int64_t TrainingStep::tokens_of_a_pass() const {
     const TrainSection& train = config_.train;
-    const auto of_a_lane = [&](std::int64_t whole) { return (whole + config_.parallel.lanes - 1) / config_.parallel.lanes; };
+    const auto of_a_lane = [&](std::int64_t whole) {
+        return (whole + config_.parallel.lanes - 1) / config_.parallel.lanes;
+    };
     std::int64_t samples = of_a_lane(train.batch);
     if (train.micro_batch > 0) samples = std::min(samples, train.micro_batch);
     const std::int64_t tokens =
@@ -53,7 +56,8 @@ void TrainingStep::run_lane(int lane, const Batch& batch, std::int64_t step, dou
     options.label_smoothing = config_.train.label_smoothing;
     options.gradient_scale = 1.0 / static_cast<double>(batch.target_tokens);
     for (SampleRange pass{samples.begin, samples.begin}; pass.end < samples.end;) {
-        pass = next_pass(batch, pass.end, samples.end, config_.train.micro_batch, config_.train.micro_batch_tokens);
+        pass = next_pass(batch, pass.end, samples.end, config_.train.micro_batch,
+                         config_.train.micro_batch_tokens);
         PassContext place;
         place.seed = config_.train.seed;
         place.step = static_cast<std::uint64_t>(step);
@@ -76,10 +80,10 @@ double TrainingStep::gather(std::int64_t samples, std::vector<double>& losses, s
     std::vector<std::span<std::byte>> flag_parts, loss_parts;
     for (int rank = 0; rank < data_.size(); ++rank) {
         const SampleRange of_rank = samples_of(sync_.lanes().of_rank(rank), samples);
-        flag_parts.push_back(std::as_writable_bytes(std::span(all_flags).subspan(static_cast<std::size_t>(rank), 1)));
-        loss_parts.push_back(std::as_writable_bytes(
-            std::span(all).subspan(static_cast<std::size_t>(of_rank.begin),
-                                   static_cast<std::size_t>(of_rank.end - of_rank.begin))));
+        flag_parts.push_back(
+            std::as_writable_bytes(std::span(all_flags).subspan(static_cast<std::size_t>(rank), 1)));
+        loss_parts.push_back(std::as_writable_bytes(std::span(all).subspan(
+            static_cast<std::size_t>(of_rank.begin), static_cast<std::size_t>(of_rank.end - of_rank.begin))));
     }
     Pending flags_under_way = data_.start_all_gather(std::as_bytes(std::span(&flags, 1)), flag_parts);
     data_.all_gather(std::as_bytes(std::span(losses)), loss_parts);
@@ -92,7 +96,8 @@ double TrainingStep::gather(std::int64_t samples, std::vector<double>& losses, s
     return total;
 }
 
-StepOutcome TrainingStep::run(const Batch& batch, std::int64_t step, std::int64_t update, std::uint64_t flags) {
+StepOutcome TrainingStep::run(const Batch& batch, std::int64_t step, std::int64_t update,
+                              std::uint64_t flags) {
     StepOutcome outcome;
     outcome.tokens = batch.target_tokens;
     outcome.samples = batch.samples;

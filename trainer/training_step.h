@@ -13,19 +13,19 @@ namespace skein {
 
 /// What one step came to; the same on every rank but for the statistics.
 struct StepOutcome {
-    double loss = 0.0;           ///< label-smoothed cross-entropy, nats per real target token of the global batch
+    double loss = 0.0;  ///< label-smoothed cross-entropy, nats per real target token of the global batch
     double gradient_norm = 0.0;  ///< before clipping
     double learning_rate = 0.0;
-    std::int64_t tokens = 0;     ///< real target tokens of the global batch
-    std::int64_t samples = 0;    ///< of the global batch: windows or pairs
-    bool skipped = false;        ///< loss or gradient was not finite: nothing was updated
-    std::uint64_t flags = 0;     ///< the bitwise or of all ranks' flags
+    std::int64_t tokens = 0;   ///< real target tokens of the global batch
+    std::int64_t samples = 0;  ///< of the global batch: windows or pairs
+    bool skipped = false;      ///< loss or gradient was not finite: nothing was updated
+    std::uint64_t flags = 0;   ///< the bitwise or of all ranks' flags
     GradientSyncStatistics sync;
 };
 
-/// One step of training: forward and backward over this rank's lanes, gradients summed along the lane tree, clipping by
-/// the global norm, the optimizer's update. What it computes depends on the configuration, the parameters, the batch and
-/// its number alone, not on ranks or threads.
+/// One step of training: forward and backward over this rank's lanes, gradients summed along the lane tree,
+/// clipping by the global norm, the optimizer's update. What it computes depends on the configuration, the
+/// parameters, the batch and its number alone, not on ranks or threads.
 class TrainingStep {
   public:
     /// `config` is an effective one (run_rules.h). All arguments must outlive it. Throws ConfigError.
@@ -33,8 +33,8 @@ class TrainingStep {
 
     /// This rank's samples of a global batch of `samples`.
     SampleRange own_samples(std::int64_t samples) const { return samples_of(sync_.own_lanes(), samples); }
-    /// `batch` is that of step number `step` (from 0), with own_samples(); `update` counts from 1. `flags` are told to all
-    /// ranks. Throws MpiError.
+    /// `batch` is that of step number `step` (from 0), with own_samples(); `update` counts from 1. `flags`
+    /// are told to all ranks. Throws MpiError.
     StepOutcome run(const Batch& batch, std::int64_t step, std::int64_t update, std::uint64_t flags);
 
     Optimizer& optimizer() { return optimizer_; }

@@ -33,13 +33,16 @@ Var Tape::leaf(Leaf& leaf) {
     return append(std::move(node), leaf.value);
 }
 
-Var Tape::constant(Tensor value) { return append({}, std::move(value)); }
+Var Tape::constant(Tensor value) {
+    return append({}, std::move(value));
+}
 
 Var Tape::record(Tensor value, std::initializer_list<Var> inputs, Backward backward) {
     Node node;
     if (records()) {
         if (inputs.size() > node.inputs.size())
-            throw ShapeError(text("tape: an op with ", inputs.size(), " inputs, at most ", node.inputs.size()));
+            throw ShapeError(
+                text("tape: an op with ", inputs.size(), " inputs, at most ", node.inputs.size()));
         std::size_t at = 0;
         for (const Var& input : inputs) {
             if (!input) continue;
@@ -106,7 +109,8 @@ void Tape::backward(const Var& root, const Tensor& seed) {
     for (std::size_t i = static_cast<std::size_t>(root.node_) + 1; i-- > 0;) {
         Node& node = nodes_[i];
         if (node.leaf) continue;
-        // The root of a loss has no gradient of its own; any other node without one was not part of the result.
+        // The root of a loss has no gradient of its own; any other node without one was not part of the
+        // result.
         const bool reached = node.gradient || static_cast<std::int32_t>(i) == root.node_;
         if (node.backward && reached) {
             const Tensor gradient = std::move(node.gradient);

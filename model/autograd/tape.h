@@ -15,17 +15,18 @@ class Tape;
 /// A tensor whose gradient outlives the tape: what a parameter is to the autograd engine.
 struct Leaf {
     Tensor value;
-    /// Where its gradient is summed: f32 of value's shape. Set by the owner before forward; it may be another one for
-    /// each lane.
+    /// Where its gradient is summed: f32 of value's shape. Set by the owner before forward; it may be another
+    /// one for each lane.
     Tensor gradient;
-    /// Whether `gradient` already holds a sum to add to. The first write after the owner cleared it overwrites, so that
-    /// no buffer has to be filled with zeros.
+    /// Whether `gradient` already holds a sum to add to. The first write after the owner cleared it
+    /// overwrites, so that no buffer has to be filled with zeros.
     bool accumulate = false;
     /// Uses on tapes whose backward has not run yet. The gradient is final when it is back at zero.
     int pending_uses = 0;
 };
 
-/// A tensor recorded on a tape. Cheap to copy; holds the tensor's storage, so drop it when it is no longer needed.
+/// A tensor recorded on a tape. Cheap to copy; holds the tensor's storage, so drop it when it is no longer
+/// needed.
 class Var {
   public:
     Var() = default;
@@ -59,9 +60,10 @@ struct GradientSlot {
     bool accumulate = false;
 };
 
-/// The autograd engine: an append-only list of what forward did, walked backwards. There is no topological sort: the
-/// order is the order of forward, so every rank issues the same collectives in the same order. What an op saved is freed
-/// as soon as its backward has run. A tape serves one forward pass and one backward pass.
+/// The autograd engine: an append-only list of what forward did, walked backwards. There is no topological
+/// sort: the order is the order of forward, so every rank issues the same collectives in the same order. What
+/// an op saved is freed as soon as its backward has run. A tape serves one forward pass and one backward
+/// pass.
 class Tape {
   public:
     /// Receives the gradient of the op's value.
@@ -82,22 +84,22 @@ class Tape {
     Var leaf(Leaf& leaf);
     /// A tensor that no gradient is wanted of.
     Var constant(Tensor value);
-    /// For ops: puts `value`, computed from `inputs` (at most six), on the tape. `backward` must send a gradient to each
-    /// input that needs one; it is dropped unrun when none does or the tape only infers.
+    /// For ops: puts `value`, computed from `inputs` (at most six), on the tape. `backward` must send a
+    /// gradient to each input that needs one; it is dropped unrun when none does or the tape only infers.
     Var record(Tensor value, std::initializer_list<Var> inputs, Backward backward);
 
     /// Whether a backward function must send a gradient to this node.
     bool needs_gradient(NodeRef node) const;
-    /// The place for a gradient of the node's shape (f32), and whether something stands there already. Each call is one
-    /// contribution: what is given out must be written.
+    /// The place for a gradient of the node's shape (f32), and whether something stands there already. Each
+    /// call is one contribution: what is given out must be written.
     GradientSlot gradient_slot(NodeRef node);
-    /// One contribution that exists as a tensor already: shared where it is the first, added otherwise. The tensor must
-    /// not be written afterwards.
+    /// One contribution that exists as a tensor already: shared where it is the first, added otherwise. The
+    /// tensor must not be written afterwards.
     void pass_gradient(NodeRef node, const Tensor& gradient);
 
-    /// Walks back from `root`, whose own gradient is `seed` (empty for a loss whose op has put the gradient of its inputs
-    /// into their slots already, in forward). Calls on_leaf_final and after_op on the way. Throws ShapeError when the
-    /// tape only infers.
+    /// Walks back from `root`, whose own gradient is `seed` (empty for a loss whose op has put the gradient
+    /// of its inputs into their slots already, in forward). Calls on_leaf_final and after_op on the way.
+    /// Throws ShapeError when the tape only infers.
     void backward(const Var& root, const Tensor& seed = {});
 
     /// Called when a leaf's last pending use has run backward, on any tape: its gradient is final.

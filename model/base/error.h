@@ -6,8 +6,8 @@
 
 namespace skein {
 
-/// What all of skein's errors derive from. A message is one line that gives the operation, what was found and what was
-/// wanted. Only `launch/` turns an exception into an exit code.
+/// What all of skein's errors derive from. A message is one line that gives the operation, what was found and
+/// what was wanted. Only `launch/` turns an exception into an exit code.
 class Error : public std::runtime_error {
   public:
     using std::runtime_error::runtime_error;

@@ -43,6 +43,8 @@ void StreamingHash::update(std::span<const std::byte> bytes) {
 void StreamingHash::update(std::string_view bytes) {
     XXH3_64bits_update(&state_->xxh, bytes.data(), bytes.size());
 }
-std::string StreamingHash::hex() const { return hex_digits(XXH3_64bits_digest(&state_->xxh)); }
+std::string StreamingHash::hex() const {
+    return hex_digits(XXH3_64bits_digest(&state_->xxh));
+}
 
 }  // namespace skein

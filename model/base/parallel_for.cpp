@@ -30,15 +30,16 @@ void await_change(const std::atomic<T>& value, T old) {
 
 thread_local bool inside_team = false;
 
-// Threads 1 ... size of one calling thread. Every member takes part in every round, if only to say that it saw it, so no
-// round begins before all have left the one before.
+// Threads 1 ... size of one calling thread. Every member takes part in every round, if only to say that it
+// saw it, so no round begins before all have left the one before.
 class Team {
   public:
     explicit Team(int size) {
         sigset_t all, before;  // signals are the main thread's
         sigfillset(&all);
         pthread_sigmask(SIG_SETMASK, &all, &before);
-        for (int thread = 1; thread <= size; ++thread) threads_.emplace_back([this, thread] { work(thread); });
+        for (int thread = 1; thread <= size; ++thread)
+            threads_.emplace_back([this, thread] { work(thread); });
         pthread_sigmask(SIG_SETMASK, &before, nullptr);
     }
     ~Team() {
@@ -60,7 +61,8 @@ class Team {
         take_part(0);
         inside_team = false;
         for (int busy; (busy = busy_.load(std::memory_order_acquire)) > 0;) await_change(busy_, busy);
-        if (failed_.exchange(false, std::memory_order_relaxed)) std::rethrow_exception(std::exchange(error_, nullptr));
+        if (failed_.exchange(false, std::memory_order_relaxed))
+            std::rethrow_exception(std::exchange(error_, nullptr));
     }
 
   private:

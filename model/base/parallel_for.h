@@ -8,25 +8,27 @@ namespace skein {
 
 namespace detail {
 
-/// Calls body(context, i) for i = 0 ... threads - 1 at the same time, 0 on the caller's own thread, and returns when all
-/// have. Inside a body it runs them one after the other.
+/// Calls body(context, i) for i = 0 ... threads - 1 at the same time, 0 on the caller's own thread, and
+/// returns when all have. Inside a body it runs them one after the other.
 void run_on_team(int threads, void (*body)(const void* context, int thread), const void* context);
 
 template <class Body>
 void on_team(int threads, const Body& body) {
     run_on_team(
-        threads, [](const void* context, int thread) { (*static_cast<const Body*>(context))(thread); }, &body);
+        threads, [](const void* context, int thread) { (*static_cast<const Body*>(context))(thread); },
+        &body);
 }
 
 }  // namespace detail
 
-/// Calls task(i) for every i in [0, count) on up to `threads` threads. Which thread takes which i is left open, so what
-/// task(i) computes must depend on i alone: that is what makes results independent of the number of threads. What a task
-/// throws comes out of the call, once every thread is done; of several errors one.
+/// Calls task(i) for every i in [0, count) on up to `threads` threads. Which thread takes which i is left
+/// open, so what task(i) computes must depend on i alone: that is what makes results independent of the
+/// number of threads. What a task throws comes out of the call, once every thread is done; of several errors
+/// one.
 ///
-/// The threads are the calling thread's own team, kept from call to call. Between calls they wait for the next one
-/// actively for some tens of microseconds, then asleep: OpenMP's, which wait actively for milliseconds, ran training 17 times
-/// slower than this where another process wanted one of two cores.
+/// The threads are the calling thread's own team, kept from call to call. Between calls they wait for the
+/// next one actively for some tens of microseconds, then asleep: OpenMP's, which wait actively for
+/// milliseconds, ran training 17 times slower than this where another process wanted one of two cores.
 template <class Task>
 void parallel_for(int threads, std::int64_t count, const Task& task) {
     if (threads <= 1 || count <= 1) {

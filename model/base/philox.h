@@ -5,8 +5,9 @@
 
 namespace skein {
 
-/// Philox4x32-10, a counter-based generator: every number is a pure function of key and counter, so there is no state
-/// to advance, to save or to split between ranks. Salmon et al., "Parallel Random Numbers: As Easy as 1, 2, 3", SC 2011.
+/// Philox4x32-10, a counter-based generator: every number is a pure function of key and counter, so there is
+/// no state to advance, to save or to split between ranks. Salmon et al., "Parallel Random Numbers: As Easy
+/// as 1, 2, 3", SC 2011.
 struct PhiloxKey {
     std::uint32_t k0 = 0, k1 = 0;
     friend constexpr bool operator==(PhiloxKey, PhiloxKey) = default;
@@ -26,8 +27,8 @@ constexpr PhiloxBlock philox(PhiloxBlock c, PhiloxKey key) {
     return c;
 }
 
-/// What a stream of numbers is for. Numbers of different purposes are independent. The values are part of the promise:
-/// changing one changes every run.
+/// What a stream of numbers is for. Numbers of different purposes are independent. The values are part of the
+/// promise: changing one changes every run.
 enum class RandomPurpose : std::uint32_t {
     kInitialValues = 1,
     kDropout = 2,
@@ -37,8 +38,10 @@ enum class RandomPurpose : std::uint32_t {
     kBench = 6,
 };
 
-/// The key for one purpose, step and place (a parameter's or a dropout site's number) of a run with this seed.
-constexpr PhiloxKey philox_key(std::uint64_t seed, RandomPurpose purpose, std::uint64_t step, std::uint32_t place) {
+/// The key for one purpose, step and place (a parameter's or a dropout site's number) of a run with this
+/// seed.
+constexpr PhiloxKey philox_key(std::uint64_t seed, RandomPurpose purpose, std::uint64_t step,
+                               std::uint32_t place) {
     const PhiloxBlock block =
         philox({static_cast<std::uint32_t>(step), static_cast<std::uint32_t>(step >> 32), place,
                 static_cast<std::uint32_t>(purpose)},
@@ -52,6 +55,8 @@ constexpr PhiloxBlock philox_at(std::uint64_t index, PhiloxKey key) {
 }
 
 /// Uniform in [0, 1), a multiple of 2^-32; exact in double.
-constexpr double uniform(std::uint32_t word) { return word * 0x1p-32; }
+constexpr double uniform(std::uint32_t word) {
+    return word * 0x1p-32;
+}
 
 }  // namespace skein

@@ -14,8 +14,8 @@ struct SamplingOptions {
     double top_p = 1.0;        ///< only the fewest that hold this much probability (Holtzman et al., 2020)
 };
 
-/// A token chosen from its logits by one uniform number in [0, 1). Of equal logits the smaller id comes first. Throws
-/// ConfigError for options out of range, DataError when a logit is not finite.
+/// A token chosen from its logits by one uniform number in [0, 1). Of equal logits the smaller id comes
+/// first. Throws ConfigError for options out of range, DataError when a logit is not finite.
 std::int32_t sample_token(std::span<const float> logits, const SamplingOptions& options, double uniform);
 
 }  // namespace skein

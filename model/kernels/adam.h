@@ -6,7 +6,8 @@
 
 namespace skein::kernels {
 
-/// Adam (Kingma and Ba, 2015) on one tensor, and AdamW (Loshchilov and Hutter, 2019) where decoupled_decay is not zero:
+/// Adam (Kingma and Ba, 2015) on one tensor, and AdamW (Loshchilov and Hutter, 2019) where decoupled_decay is
+/// not zero:
 ///   g' = gradient_scale · g + coupled_decay · p
 ///   m = β1 m + (1 - β1) g';  v = β2 v + (1 - β2) g'^2
 ///   p = p - rate · decoupled_decay · p - rate · (m / correction1) / (sqrt(v / correction2) + ε)

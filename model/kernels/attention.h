@@ -7,12 +7,13 @@
 
 namespace skein::kernels {
 
-/// Scaled dot-product attention over a batch of heads (Vaswani et al., 2017, equation 1), tiled with a running softmax
-/// so that no [query_length, key_length] matrix is kept (Dao et al., FlashAttention, 2022).
+/// Scaled dot-product attention over a batch of heads (Vaswani et al., 2017, equation 1), tiled with a
+/// running softmax so that no [query_length, key_length] matrix is kept (Dao et al., FlashAttention, 2022).
 ///
-/// Element (sample b, position t, head h, channel c) of query is query[(b · query_length + t) · query_stride + h ·
-/// head_width + c]; key and value likewise with key_length, their own strides and key-value heads: query head h reads
-/// key-value head h / (heads / key_value_heads). Strides let q, k and v lie packed in one tensor.
+/// Element (sample b, position t, head h, channel c) of query is query[(b · query_length + t) · query_stride
+/// + h · head_width + c]; key and value likewise with key_length, their own strides and key-value heads:
+/// query head h reads key-value head h / (heads / key_value_heads). Strides let q, k and v lie packed in one
+/// tensor.
 struct AttentionArgs {
     std::int64_t batch = 0, query_length = 0, key_length = 0;
     std::int64_t heads = 0, key_value_heads = 0, head_width = 0;
@@ -28,17 +29,18 @@ struct AttentionArgs {
     std::int64_t query_offset = 0;
     /// [batch] or null: keys at and after the length are not seen.
     const std::int32_t* key_lengths = nullptr;
-    /// [batch] or null: queries at and after the length see nothing. A row that sees nothing yields zero, never NaN, and
-    /// sends no gradient.
+    /// [batch] or null: queries at and after the length see nothing. A row that sees nothing yields zero,
+    /// never NaN, and sends no gradient.
     const std::int32_t* query_lengths = nullptr;
     /// [heads, query_length, key_length] or null, added to the scaled scores.
     const float* bias = nullptr;
-    /// [positions, head_width / 2] or null: cosines and sines of the rotary angles (Su et al., RoFormer, 2021), applied
-    /// to queries (at position i + query_offset) and keys (at position j) as they are read; channels 2c and 2c + 1 turn
-    /// together.
+    /// [positions, head_width / 2] or null: cosines and sines of the rotary angles (Su et al., RoFormer,
+    /// 2021), applied to queries (at position i + query_offset) and keys (at position j) as they are read;
+    /// channels 2c and 2c + 1 turn together.
     const float* rotary_cos = nullptr;
     const float* rotary_sin = nullptr;
-    /// Of the probabilities; keyed by (first_sample + b, query position i + query_offset, key position, head).
+    /// Of the probabilities; keyed by (first_sample + b, query position i + query_offset, key position,
+    /// head).
     Dropout dropout{};
     std::int64_t first_sample = 0;
 
@@ -56,13 +58,15 @@ struct AttentionBackwardArgs {
     float* key_gradient = nullptr;
     float* value_gradient = nullptr;
     std::int64_t query_gradient_stride = 0, key_gradient_stride = 0, value_gradient_stride = 0;
-    float* bias_gradient = nullptr;  ///< [heads, query_length, key_length] or null; summed over the batch in order
+    float* bias_gradient =
+        nullptr;  ///< [heads, query_length, key_length] or null; summed over the batch in order
 };
 
-/// The bits of a sample's outputs and gradients depend on its own data, its lengths, and (through dropout) its number
-/// first_sample + b: not on the threads, the rest of the batch, or query_length and key_length where lengths are given.
-/// Gradients of keys and values are summed over the queries in order, and within a query over the heads of its group.
-/// NaN in what a row sees comes out as NaN, and may reach rows close to it.
+/// The bits of a sample's outputs and gradients depend on its own data, its lengths, and (through dropout)
+/// its number first_sample + b: not on the threads, the rest of the batch, or query_length and key_length
+/// where lengths are given. Gradients of keys and values are summed over the queries in order, and within a
+/// query over the heads of its group. NaN in what a row sees comes out as NaN, and may reach rows close to
+/// it.
 void attention(CpuStream& stream, const AttentionArgs& args);
 void attention_backward(CpuStream& stream, const AttentionBackwardArgs& args);
 

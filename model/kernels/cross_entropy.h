@@ -7,10 +7,11 @@
 namespace skein::kernels {
 
 /// Softmax cross-entropy with label smoothing, forward and gradient in one pass over each row of logits:
-///   loss = -(1 - ε) log p[target] - (ε / V) Σ_v log p[v],   dlogits = scale · (p - (1 - ε) · 1[target] - ε / V)
-/// (Szegedy et al., 2016, section 7, with the true vocabulary V). A negative target is padding: no loss and a zero
-/// gradient. logits: [rows, vocabulary]; loss, nll (the same with ε = 0) and correct (whether the target's logit is the
-/// first largest): [rows].
+///   loss = -(1 - ε) log p[target] - (ε / V) Σ_v log p[v],   dlogits = scale · (p - (1 - ε) · 1[target] - ε /
+///   V)
+/// (Szegedy et al., 2016, section 7, with the true vocabulary V). A negative target is padding: no loss and a
+/// zero gradient. logits: [rows, vocabulary]; loss, nll (the same with ε = 0) and correct (whether the
+/// target's logit is the first largest): [rows].
 struct CrossEntropyArgs {
     std::int64_t rows = 0, vocabulary = 0;
     float* logits = nullptr;  ///< replaced by dlogits when `gradient`

@@ -7,8 +7,8 @@
 
 namespace skein::kernels {
 
-/// y[r] = dropout(scale · table[ids[r]] + positions[place of r]).  ids: [rows], each in [0, vocabulary); table:
-/// [vocabulary, width]; positions: [context, width] or null; y: [rows, width].
+/// y[r] = dropout(scale · table[ids[r]] + positions[place of r]).  ids: [rows], each in [0, vocabulary);
+/// table: [vocabulary, width]; positions: [context, width] or null; y: [rows, width].
 struct EmbeddingArgs {
     std::int64_t rows = 0, width = 0, vocabulary = 0;
     const std::int32_t* ids = nullptr;
@@ -21,9 +21,10 @@ struct EmbeddingArgs {
 };
 void embedding(CpuStream& stream, const EmbeddingArgs& args);
 
-/// dtable[v] (+)= scale · Σ of dy[r] over the rows with ids[r] = v, in order of r;  dpositions[t] (+)= Σ over samples, in
-/// order. dy: [rows, width], after dropout's backward. Where not accumulating, rows of dtable that no id names become
-/// zero, and so do positions that no row has. order: workspace of rows + vocabulary + 1 integers.
+/// dtable[v] (+)= scale · Σ of dy[r] over the rows with ids[r] = v, in order of r;  dpositions[t] (+)= Σ over
+/// samples, in order. dy: [rows, width], after dropout's backward. Where not accumulating, rows of dtable
+/// that no id names become zero, and so do positions that no row has. order: workspace of rows + vocabulary +
+/// 1 integers.
 struct EmbeddingBackwardArgs {
     std::int64_t rows = 0, width = 0, vocabulary = 0, context = 0;
     const std::int32_t* ids = nullptr;

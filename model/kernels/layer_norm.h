@@ -9,12 +9,13 @@ namespace skein::kernels {
 
 /// Layer norm with the residual add before it (Ba, Kiros and Hinton, 2016):
 ///   sum = x + dropout(delta);  y = (sum - mean) · rstd · gamma + beta,  rstd = 1 / sqrt(variance + epsilon)
-/// with mean and (biased) variance over a row. x, delta, sum, y: [rows, width]; gamma, beta: [width]; mean, rstd: [rows].
+/// with mean and (biased) variance over a row. x, delta, sum, y: [rows, width]; gamma, beta: [width]; mean,
+/// rstd: [rows].
 struct LayerNormArgs {
     std::int64_t rows = 0, width = 0;
     const float* x = nullptr;
     const float* delta = nullptr;  ///< null: no residual, and sum is x itself
-    Dropout dropout{};               ///< of delta
+    Dropout dropout{};             ///< of delta
     RowPlace place{};
     float* sum = nullptr;  ///< written when delta is given
     const float* gamma = nullptr;
@@ -28,7 +29,8 @@ void layer_norm(CpuStream& stream, const LayerNormArgs& args);
 
 /// With n = (sum - mean) · rstd and g = dy · gamma:
 ///   dsum (+)= rstd · (g - mean(g) - n · mean(g · n));  dgamma (+)= Σ dy · n;  dbeta (+)= Σ dy
-/// The sums over rows run over blocks of 32 rows, blocks in order. workspace: layer_norm_workspace(rows, width) floats.
+/// The sums over rows run over blocks of 32 rows, blocks in order. workspace: layer_norm_workspace(rows,
+/// width) floats.
 struct LayerNormBackwardArgs {
     std::int64_t rows = 0, width = 0;
     const float* sum = nullptr;

@@ -7,8 +7,10 @@
 namespace skein {
 namespace {
 
-// Rows [samples · length, from.columns], columns [column, column + cache width), into positions `at` of the cache.
-void append(const Tensor& from, std::int64_t column, const Tensor& cache, std::int64_t samples, std::int64_t at) {
+// Rows [samples · length, from.columns], columns [column, column + cache width), into positions `at` of the
+// cache.
+void append(const Tensor& from, std::int64_t column, const Tensor& cache, std::int64_t samples,
+            std::int64_t at) {
     const std::int64_t length = from.shape()[0] / samples, stride = from.shape()[1];
     const std::int64_t context = cache.shape()[1], width = cache.shape()[2];
     for (std::int64_t sample = 0; sample < samples; ++sample)
@@ -34,8 +36,8 @@ SelfAttention::SelfAttention(Builder& builder, const std::string& name, bool cau
         qkv_ = builder.linear(name + ".qkv", width, 3 * width, Builder::Into::kHidden, 3);
     } else {
         query_ = builder.linear(name + ".query", width, width, Builder::Into::kHidden);
-        key_value_ =
-            builder.linear(name + ".key_value", width, 2 * key_value_heads_ * head_width_, Builder::Into::kHidden, 2);
+        key_value_ = builder.linear(name + ".key_value", width, 2 * key_value_heads_ * head_width_,
+                                    Builder::Into::kHidden, 2);
     }
     output_ = builder.linear(name + ".output", width, width, Builder::Into::kResidual);
     dropout_ = builder.dropout(builder.config().attention_dropout());
@@ -58,7 +60,8 @@ Var SelfAttention::operator()(const Var& x, const kernels::RowPlace& place, cons
     return project(mixed, output_);
 }
 
-Var SelfAttention::decode(const Var& x, KeyValueCache& cache, std::int64_t state_length, std::int64_t samples) const {
+Var SelfAttention::decode(const Var& x, KeyValueCache& cache, std::int64_t state_length,
+                          std::int64_t samples) const {
     Tape& tape = x.tape();
     const std::int64_t length = x.shape()[0] / samples, width = heads_ * head_width_;
     const Tensor query = project(x, qkv_.weight ? qkv_ : query_).value();
@@ -76,7 +79,8 @@ Var SelfAttention::decode(const Var& x, KeyValueCache& cache, std::int64_t state
     options.head_width = head_width_;
     options.causal = true;  // hides what the cache does not hold yet
     options.query_offset = state_length;
-    return project(tape.constant(cached_attention(tape.stream(), query, cache.keys, cache.values, options)), output_);
+    return project(tape.constant(cached_attention(tape.stream(), query, cache.keys, cache.values, options)),
+                   output_);
 }
 
 CrossAttention::CrossAttention(Builder& builder, const std::string& name)
@@ -85,13 +89,14 @@ CrossAttention::CrossAttention(Builder& builder, const std::string& name)
       head_width_(builder.config().head_width()) {
     const std::int64_t width = builder.config().width;
     query_ = builder.linear(name + ".query", width, width, Builder::Into::kHidden);
-    key_value_ =
-        builder.linear(name + ".key_value", width, 2 * key_value_heads_ * head_width_, Builder::Into::kHidden, 2);
+    key_value_ = builder.linear(name + ".key_value", width, 2 * key_value_heads_ * head_width_,
+                                Builder::Into::kHidden, 2);
     output_ = builder.linear(name + ".output", width, width, Builder::Into::kResidual);
     dropout_ = builder.dropout(builder.config().attention_dropout());
 }
 
-AttentionOptions CrossAttention::options(std::int64_t samples, std::int64_t queries, std::int64_t keys) const {
+AttentionOptions CrossAttention::options(std::int64_t samples, std::int64_t queries,
+                                         std::int64_t keys) const {
     AttentionOptions options;
     options.batch = samples;
     options.query_length = queries;

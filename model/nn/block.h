@@ -6,15 +6,16 @@
 
 namespace skein {
 
-/// One layer of an encoder, or of a decoder-only Transformer: attention, then feed-forward, each on the residual stream
-/// with its norm before (pre-norm) or after it (post-norm).
+/// One layer of an encoder, or of a decoder-only Transformer: attention, then feed-forward, each on the
+/// residual stream with its norm before (pre-norm) or after it (post-norm).
 class Block {
   public:
     Block(Builder& builder, const std::string& name, bool causal);
 
     /// lengths: i32 [samples], or empty for samples without padding.
     void operator()(ResidualStream& stream, const PassContext& pass, const Tensor& lengths = {}) const;
-    void decode(ResidualStream& stream, KeyValueCache& cache, std::int64_t state_length, std::int64_t samples) const;
+    void decode(ResidualStream& stream, KeyValueCache& cache, std::int64_t state_length,
+                std::int64_t samples) const;
 
   private:
     NormPlace norm_place_;
@@ -26,7 +27,8 @@ class Block {
     DropoutSite feed_forward_dropout_;
 };
 
-/// One layer of an encoder-decoder's decoder: causal attention to itself, attention to the encoder's output, feed-forward.
+/// One layer of an encoder-decoder's decoder: causal attention to itself, attention to the encoder's output,
+/// feed-forward.
 class DecoderBlock {
   public:
     DecoderBlock(Builder& builder, const std::string& name);
@@ -39,10 +41,13 @@ class DecoderBlock {
         KeyValueCache own;
         Tensor source;  ///< of CrossAttention::keys_and_values
     };
-    Tensor keys_and_values(const EncodedSource& source) const { return cross_attention_.keys_and_values(source); }
-    /// Inference, of one position in each row of the stream, after `state_length` others. source_lengths: i32 [sentences],
-    /// each with an equal number of rows.
-    void decode(ResidualStream& stream, Cache& cache, std::int64_t state_length, const Tensor& source_lengths) const;
+    Tensor keys_and_values(const EncodedSource& source) const {
+        return cross_attention_.keys_and_values(source);
+    }
+    /// Inference, of one position in each row of the stream, after `state_length` others. source_lengths: i32
+    /// [sentences], each with an equal number of rows.
+    void decode(ResidualStream& stream, Cache& cache, std::int64_t state_length,
+                const Tensor& source_lengths) const;
 
   private:
     NormPlace norm_place_;

@@ -29,7 +29,7 @@ struct ModelConfig {
     bool bias = true;
     bool tie_embeddings = true;    ///< the output projection is the (target) token embedding
     bool share_embeddings = true;  ///< an encoder-decoder's source and target embeddings are one table
-    double dropout = 0.0;  ///< what the four below are where they are negative
+    double dropout = 0.0;          ///< what the four below are where they are negative
     double dropout_embedding = -1.0;
     double dropout_residual = -1.0;
     double dropout_attention = -1.0;
@@ -44,10 +44,13 @@ struct ModelConfig {
     double embedding_dropout() const { return dropout_embedding >= 0.0 ? dropout_embedding : dropout; }
     double residual_dropout() const { return dropout_residual >= 0.0 ? dropout_residual : dropout; }
     double attention_dropout() const { return dropout_attention >= 0.0 ? dropout_attention : dropout; }
-    double feed_forward_dropout() const { return dropout_feed_forward >= 0.0 ? dropout_feed_forward : dropout; }
+    double feed_forward_dropout() const {
+        return dropout_feed_forward >= 0.0 ? dropout_feed_forward : dropout;
+    }
 };
 
-/// Throws ConfigError, naming the option, what was found and what is allowed, for sizes that do not fit each other.
+/// Throws ConfigError, naming the option, what was found and what is allowed, for sizes that do not fit each
+/// other.
 void validate(const ModelConfig& config);
 
 }  // namespace skein

@@ -11,7 +11,8 @@
 namespace skein {
 namespace {
 
-// Box and Muller (1958): each philox block gives two normals of 53-bit uniforms. Element 2j and 2j + 1 take block j.
+// Box and Muller (1958): each philox block gives two normals of 53-bit uniforms. Element 2j and 2j + 1 take
+// block j.
 double normal_at(PhiloxKey key, std::int64_t index) {
     const PhiloxBlock words = philox_at(static_cast<std::uint64_t>(index / 2), key);
     const double radius_word = (words[0] + 0.5) * 0x1p-32 + words[1] * 0x1p-64;  // in (0, 1)

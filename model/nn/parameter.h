@@ -10,8 +10,8 @@
 
 namespace skein {
 
-/// How a parameter starts. Values are a function of seed, the parameter's number and the *global* index of the element,
-/// so that a rank can make any slice.
+/// How a parameter starts. Values are a function of seed, the parameter's number and the *global* index of
+/// the element, so that a rank can make any slice.
 struct InitialValues {
     enum class Kind { kZeros, kOnes, kNormal, kUniform } kind = Kind::kZeros;
     /// Standard deviation of kNormal; half-width of kUniform.
@@ -26,20 +26,21 @@ struct InitialValues {
 
 /// A named trainable tensor.
 struct Parameter {
-    std::string name;        ///< dotted path, unique in its model: "decoder.0.attention.qkv.weight"
+    std::string name;          ///< dotted path, unique in its model: "decoder.0.attention.qkv.weight"
     std::uint32_t number = 0;  ///< position in its list: keys its initial values
     Shape global_shape;
-    Layout layout;           ///< leaf.value has layout.local(global_shape)
-    bool decays = false;     ///< weight decay applies (tensors of rank two or more)
+    Layout layout;        ///< leaf.value has layout.local(global_shape)
+    bool decays = false;  ///< weight decay applies (tensors of rank two or more)
     Leaf leaf;
 };
 
-/// A model's parameters in the order of their creation, which is the order of use in forward. Addresses are stable.
+/// A model's parameters in the order of their creation, which is the order of use in forward. Addresses are
+/// stable.
 class ParameterList {
   public:
     /// Makes a parameter on the stream and fills in its initial values for `seed`.
-    Parameter& add(Stream& stream, std::uint64_t seed, std::string name, const Shape& global_shape, InitialValues initial,
-                   Layout layout = Layout::replicated());
+    Parameter& add(Stream& stream, std::uint64_t seed, std::string name, const Shape& global_shape,
+                   InitialValues initial, Layout layout = Layout::replicated());
 
     std::size_t size() const { return parameters_.size(); }
     Parameter& operator[](std::size_t i) { return *parameters_[i]; }
@@ -51,8 +52,8 @@ class ParameterList {
     std::vector<std::unique_ptr<Parameter>> parameters_;
 };
 
-/// Fills `values`, elements [first, first + count) in global row-major order, as the parameter with this number starts
-/// for this seed.
+/// Fills `values`, elements [first, first + count) in global row-major order, as the parameter with this
+/// number starts for this seed.
 void fill_initial_values(InitialValues initial, std::uint64_t seed, std::uint32_t number, std::int64_t first,
                          std::int64_t count, float* values);
 

@@ -24,21 +24,23 @@ struct DropoutSite {
 
     kernels::Dropout at(const PassContext& pass) const {
         if (!pass.training || probability <= 0.0) return {};
-        return kernels::make_dropout(probability, philox_key(pass.seed, RandomPurpose::kDropout, pass.step, place));
+        return kernels::make_dropout(probability,
+                                     philox_key(pass.seed, RandomPurpose::kDropout, pass.step, place));
     }
 };
 
-/// The token sequences of one pass, padded to one length. ids and targets: i32 [samples, length]; a negative target is
-/// padding.
+/// The token sequences of one pass, padded to one length. ids and targets: i32 [samples, length]; a negative
+/// target is padding.
 struct TokenPass {
     Tensor ids, targets;
     std::int64_t samples() const { return ids.shape()[0]; }
     std::int64_t length() const { return ids.shape()[1]; }
 };
 
-/// Source and target sequences of one pass, each side padded to its own length. source: i32 [samples, source length];
-/// inputs (the target behind its begin token) and targets: i32 [samples, target length]; the lengths: i32 [samples], of
-/// which 0 is one. Ids of padding are read as well, so they must be in the vocabulary; targets of padding are negative.
+/// Source and target sequences of one pass, each side padded to its own length. source: i32 [samples, source
+/// length]; inputs (the target behind its begin token) and targets: i32 [samples, target length]; the
+/// lengths: i32 [samples], of which 0 is one. Ids of padding are read as well, so they must be in the
+/// vocabulary; targets of padding are negative.
 struct PairPass {
     Tensor source, inputs, targets;
     Tensor source_lengths, target_lengths;

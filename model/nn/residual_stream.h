@@ -7,8 +7,8 @@
 
 namespace skein {
 
-/// The activations that a stack of blocks adds to. An addition waits for the norm that follows it, so that both are one
-/// pass over the data.
+/// The activations that a stack of blocks adds to. An addition waits for the norm that follows it, so that
+/// both are one pass over the data.
 class ResidualStream {
   public:
     ResidualStream(Var x, const kernels::RowPlace& place) : x_(std::move(x)), place_(place) {}
@@ -25,7 +25,8 @@ class ResidualStream {
     Var norm(const NormWeights& weights) {
         Tape& tape = x_.tape();
         if (!delta_) return layer_norm(x_, weights.gamma_on(tape), weights.beta_on(tape));
-        ResidualNorm both = add_norm(x_, delta_, dropout_, place_, weights.gamma_on(tape), weights.beta_on(tape));
+        ResidualNorm both =
+            add_norm(x_, delta_, dropout_, place_, weights.gamma_on(tape), weights.beta_on(tape));
         x_ = std::move(both.sum);
         delta_ = {};
         return std::move(both.normed);

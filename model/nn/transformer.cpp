@@ -19,7 +19,8 @@ Transformer::Transformer(Stream& stream, const ModelConfig& config, std::uint64_
     output_table_ = config_.tie_embeddings ? &tokens : &builder.head("head", config_.vocabulary);
 }
 
-LossSums Transformer::loss(Tape& tape, const TokenPass& batch, const PassContext& pass, LossOptions options) const {
+LossSums Transformer::loss(Tape& tape, const TokenPass& batch, const PassContext& pass,
+                           LossOptions options) const {
     if (batch.length() > config_.context)
         throw ShapeError(text("transformer: ", batch.length(), " tokens, the context is ", config_.context));
     const kernels::RowPlace place{batch.length(), pass.first_sample, 0};
@@ -34,7 +35,8 @@ DecodeState Transformer::start_decoding(Stream& stream, std::int64_t samples, st
     DecodeState state;
     const Shape shape{samples, context, config_.kv_heads() * config_.head_width()};
     for (std::size_t layer = 0; layer < blocks_.size(); ++layer)
-        state.layers.push_back({Tensor::zeros(stream, DType::f32, shape), Tensor::zeros(stream, DType::f32, shape)});
+        state.layers.push_back(
+            {Tensor::zeros(stream, DType::f32, shape), Tensor::zeros(stream, DType::f32, shape)});
     return state;
 }
 
@@ -42,7 +44,8 @@ Tensor Transformer::decode(Stream& stream, const Tensor& ids, DecodeState& state
     const std::int64_t samples = ids.shape()[0], length = ids.shape()[1], width = config_.width;
     const std::int64_t capacity = state.layers.empty() ? config_.context : state.layers[0].keys.shape()[1];
     if (state.length + length > capacity)
-        throw ShapeError(text("transformer: position ", state.length + length - 1, " is past the context of ", capacity));
+        throw ShapeError(
+            text("transformer: position ", state.length + length - 1, " is past the context of ", capacity));
     Tape tape(stream, Tape::Mode::kInference);
     const kernels::RowPlace place{length, 0, state.length};
     ResidualStream residual((*embed_)(tape, ids, place, {}), place);

@@ -24,7 +24,8 @@ std::size_t size_class(std::size_t bytes) {
 }  // namespace
 
 void BlockRef::release() noexcept {
-    if (block_ && block_->references.fetch_sub(1, std::memory_order_acq_rel) == 1) block_->pool->give_back(block_);
+    if (block_ && block_->references.fetch_sub(1, std::memory_order_acq_rel) == 1)
+        block_->pool->give_back(block_);
 }
 
 Pool::~Pool() {
@@ -47,7 +48,8 @@ BlockRef Pool::allocate(std::size_t bytes) {
     void* data = std::aligned_alloc(alignment, (wanted + alignment - 1) / alignment * alignment);
     if (!data) {
         statistics_.in_use -= wanted;
-        throw IoError(text("memory: the system refused ", wanted, " bytes; ", statistics_.reserved, " are in use"));
+        throw IoError(
+            text("memory: the system refused ", wanted, " bytes; ", statistics_.reserved, " are in use"));
     }
     if (huge) madvise(data, wanted, MADV_HUGEPAGE);
     statistics_.reserved += wanted;

@@ -45,16 +45,17 @@ class BlockRef {
     MemoryBlock* block_ = nullptr;
 };
 
-/// Keeps freed blocks by size class and hands them out again, so that a training step whose shapes repeat asks the
-/// system for nothing. Classes are at most 1/8 apart. Host memory, aligned to 64 bytes; blocks of 1 MiB and more are
-/// aligned to, and advised to use, huge pages. Must outlive every tensor that lives in it. Safe to use from any thread.
+/// Keeps freed blocks by size class and hands them out again, so that a training step whose shapes repeat
+/// asks the system for nothing. Classes are at most 1/8 apart. Host memory, aligned to 64 bytes; blocks of 1
+/// MiB and more are aligned to, and advised to use, huge pages. Must outlive every tensor that lives in it.
+/// Safe to use from any thread.
 class Pool {
   public:
     struct Statistics {
-        std::size_t in_use = 0;         ///< bytes in live tensors, rounded up to size classes
-        std::size_t peak = 0;           ///< the largest in_use since the start or reset_peak
-        std::size_t reserved = 0;       ///< bytes asked of the system and not given back
-        std::uint64_t system_calls = 0; ///< how often the system was asked
+        std::size_t in_use = 0;          ///< bytes in live tensors, rounded up to size classes
+        std::size_t peak = 0;            ///< the largest in_use since the start or reset_peak
+        std::size_t reserved = 0;        ///< bytes asked of the system and not given back
+        std::uint64_t system_calls = 0;  ///< how often the system was asked
     };
 
     Pool() = default;

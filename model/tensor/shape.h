@@ -22,7 +22,9 @@ class Shape {
     /// Extent of an axis; negative axes count from the end. Throws ShapeError outside [-rank, rank).
     std::int64_t operator[](int axis) const;
     std::int64_t elements() const;
-    std::span<const std::int64_t> extents() const { return {extents_.data(), static_cast<std::size_t>(rank_)}; }
+    std::span<const std::int64_t> extents() const {
+        return {extents_.data(), static_cast<std::size_t>(rank_)};
+    }
 
     friend bool operator==(const Shape& a, const Shape& b) = default;
 

@@ -11,18 +11,20 @@ namespace skein {
 
 enum class Device { cpu };
 
-/// Work on the CPU: done when the call returns, on up to `threads` threads. Kernels are overloads on the stream's type.
+/// Work on the CPU: done when the call returns, on up to `threads` threads. Kernels are overloads on the
+/// stream's type.
 struct CpuStream {
     int threads = 1;
     Pool* pool = nullptr;
 };
 
-/// Where work happens and in which order: an explicit argument, never a global. Owns the pool of its device, so it must
-/// outlive every tensor that was made on it. Neither copied nor moved: others keep its address.
+/// Where work happens and in which order: an explicit argument, never a global. Owns the pool of its device,
+/// so it must outlive every tensor that was made on it. Neither copied nor moved: others keep its address.
 class Stream {
   public:
     /// A stream on the CPU whose kernels use up to `threads` threads.
-    explicit Stream(int threads) : pool_(std::make_unique<Pool>()), device_stream_(CpuStream{threads, pool_.get()}) {}
+    explicit Stream(int threads)
+        : pool_(std::make_unique<Pool>()), device_stream_(CpuStream{threads, pool_.get()}) {}
     Stream(const Stream&) = delete;
     Stream& operator=(const Stream&) = delete;
 

@@ -23,8 +23,8 @@ Tensor Tensor::zeros(Stream& stream, DType dtype, const Shape& shape) {
 Tensor Tensor::from_bytes(Stream& stream, DType dtype, const Shape& shape, std::span<const std::byte> bytes) {
     Tensor tensor = empty(stream, dtype, shape);
     if (bytes.size() != tensor.bytes())
-        throw ShapeError(text("tensor: ", bytes.size(), " bytes given for ", name_of(dtype), shape, ", wanted ",
-                              tensor.bytes()));
+        throw ShapeError(text("tensor: ", bytes.size(), " bytes given for ", name_of(dtype), shape,
+                              ", wanted ", tensor.bytes()));
     std::memcpy(tensor.raw(), bytes.data(), bytes.size());
     return tensor;
 }

@@ -11,8 +11,8 @@
 
 namespace skein {
 
-/// dtype, shape and shared storage; always contiguous, row-major. Copying a Tensor shares its storage. The default one
-/// is empty: no storage, shape [0].
+/// dtype, shape and shared storage; always contiguous, row-major. Copying a Tensor shares its storage. The
+/// default one is empty: no storage, shape [0].
 class Tensor {
   public:
     Tensor() = default;
@@ -24,7 +24,8 @@ class Tensor {
     static Tensor from(Stream& stream, const Shape& shape, std::span<const T> values) {
         return from_bytes(stream, DTypeOf<T>::value, shape, std::as_bytes(values));
     }
-    static Tensor from_bytes(Stream& stream, DType dtype, const Shape& shape, std::span<const std::byte> bytes);
+    static Tensor from_bytes(Stream& stream, DType dtype, const Shape& shape,
+                             std::span<const std::byte> bytes);
 
     DType dtype() const { return dtype_; }
     const Shape& shape() const { return shape_; }
@@ -49,7 +50,8 @@ class Tensor {
 
     /// The same storage under another shape of as many elements. Throws ShapeError.
     Tensor reshape(const Shape& shape) const;
-    /// Elements [begin, begin + shape.elements()) of the storage order, under `shape`; shares storage. Throws ShapeError.
+    /// Elements [begin, begin + shape.elements()) of the storage order, under `shape`; shares storage. Throws
+    /// ShapeError.
     Tensor view(std::int64_t begin, const Shape& shape) const;
 
   private:

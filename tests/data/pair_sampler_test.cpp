@@ -81,8 +81,8 @@ TEST(PairSampler, BatchesStayWithinTheBudgetAndAreEven) {
             most = std::max(most, size);
         }
         EXPECT_LT(plans.size(), real / 3000 + 5);
-        // They differ by a few sentences of the longest, some 90 tokens each. Filled to the brim, the last one
-        // would hold what is left.
+        // They differ by a few sentences of the longest, some 90 tokens each. Filled to the brim, the last
+        // one would hold what is left.
         EXPECT_GT(least + 5 * 90, most);
     }
 }

@@ -122,7 +122,8 @@ class SameBits : public testing::TestWithParam<Kind> {
         if (references_.contains(GetParam().name)) return;
         std::string line = GetParam().prepare + " --out " + data();
         for (const char* file : {"text.txt", "source.txt", "target.txt"})
-            if (const std::size_t at = line.find(file); at != std::string::npos) line.insert(at, *folder_ / "");
+            if (const std::size_t at = line.find(file); at != std::string::npos)
+                line.insert(at, *folder_ / "");
         const Outcome prepared = run_skein(words("prepare " + line));
         ASSERT_EQ(prepared.code, 0) << prepared.errors;
         expect_finish("reference", 1);
@@ -138,10 +139,10 @@ class SameBits : public testing::TestWithParam<Kind> {
 
     /// The run's command line; `more` replaces options or adds some.
     static std::vector<std::string> train(const std::string& run, const std::string& more = "") {
-        std::vector<std::string> line =
-            words("--data " + data() + " --out " + out(run) + " " + GetParam().train +
-                  " --model.width 32 --model.heads 2 --model.dropout 0.1 --train.steps " + std::to_string(kSteps) +
-                  " --parallel.lanes 4 --parallel.threads 1 --checkpoint.every 20 --eval.every 20");
+        std::vector<std::string> line = words(
+            "--data " + data() + " --out " + out(run) + " " + GetParam().train +
+            " --model.width 32 --model.heads 2 --model.dropout 0.1 --train.steps " + std::to_string(kSteps) +
+            " --parallel.lanes 4 --parallel.threads 1 --checkpoint.every 20 --eval.every 20");
         const std::vector<std::string> changes = words(more);
         for (std::size_t i = 0; i < changes.size(); i += 2) {
             const auto found = std::ranges::find(line, changes[i]);
@@ -190,20 +191,22 @@ std::map<std::string, Reference> SameBits::references_;
 
 INSTANTIATE_TEST_SUITE_P(
     , SameBits,
-    testing::Values(Kind{"Decoder", "--text text.txt --tokenizer chars",
-                         "--model.layers 2 --model.context 16 --train.batch 12"},
-                    Kind{"EncoderDecoder",
-                         "--source source.txt --target target.txt --vocab 320 --max-length 40 --valid-fraction 0.1",
-                         "--model.kind encoder-decoder --model.layers 1 --model.context 48 --model.norm post "
-                         "--model.position sinusoidal --train.batch-tokens 120 --train.long-pairs truncate "
-                         "--train.label-smoothing 0.1"}),
+    testing::Values(
+        Kind{"Decoder", "--text text.txt --tokenizer chars",
+             "--model.layers 2 --model.context 16 --train.batch 12"},
+        Kind{"EncoderDecoder",
+             "--source source.txt --target target.txt --vocab 320 --max-length 40 --valid-fraction 0.1",
+             "--model.kind encoder-decoder --model.layers 1 --model.context 48 --model.norm post "
+             "--model.position sinusoidal --train.batch-tokens 120 --train.long-pairs truncate "
+             "--train.label-smoothing 0.1"}),
     [](const auto& kind) { return kind.param.name; });
 
 /// Of the reference's steps.
 std::set<std::int64_t> samples_of(const Reference& reference) {
     std::set<std::int64_t> samples;
     for (const std::string& line : reference.log)
-        if (const Json json = Json::parse(line); json.contains("samples")) samples.insert(json["samples"].get<std::int64_t>());
+        if (const Json json = Json::parse(line); json.contains("samples"))
+            samples.insert(json["samples"].get<std::int64_t>());
     return samples;
 }
 

@@ -5,7 +5,8 @@
 namespace skein {
 namespace {
 
-/// Samples `begin`, begin + 1, … of a batch, whose longer sides have these lengths, sources and targets by turns.
+/// Samples `begin`, begin + 1, … of a batch, whose longer sides have these lengths, sources and targets by
+/// turns.
 Batch pairs_of(std::int64_t begin, const std::vector<std::uint64_t>& lengths) {
     PairBatch part;
     for (std::size_t i = 0; i < lengths.size(); ++i) {

@@ -17,7 +17,8 @@ constexpr std::int64_t kWindows = 1300, kContext = 8;  // three passes: a pass h
 class EvaluationTest : public testing::Test {
   protected:
     EvaluationTest()
-        : data_(small_folder(folder_.path(), {}, write_small_shard(folder_.path(), "valid", kWindows * kContext + 3, 1))) {}
+        : data_(small_folder(folder_.path(), {},
+                             write_small_shard(folder_.path(), "valid", kWindows * kContext + 3, 1))) {}
 
     Evaluation on(Communicator& ranks, std::int64_t windows) {
         Stream stream(1);
@@ -94,7 +95,8 @@ TEST_F(EvaluationTest, WindowsThatCannotBeReadAreAnErrorOnEveryRank) {
     on_ranks(2, [&](Communicator& rank) {
         Stream own(1);
         const ModelConfig model = small_config().model;
-        const std::unique_ptr<ValidationData> samples = open_validation_data(bad, model, LongPairs::kError, 0);
+        const std::unique_ptr<ValidationData> samples =
+            open_validation_data(bad, model, LongPairs::kError, 0);
         EXPECT_THROW(evaluate(*make_objective(own, model, 5), own, rank, *samples), DataError);
     });
 }

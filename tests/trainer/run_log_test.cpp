@@ -35,9 +35,10 @@ TEST_F(RunLogTest, WritesAnObjectALine) {
     outcome.samples = 4;
     log_file.step(1, outcome, 0.5);
     log_file.evaluation(1, {2.0, 0.25, 100});
-    EXPECT_EQ(log().substr(0, log().find('\n')),
-              R"({"step":1,"loss":2.5,"learning_rate":0.001,"gradient_norm":1.25,"tokens":64,"samples":4,"seconds":0.5,)"
-              R"("tokens_per_second":128.0})");
+    EXPECT_EQ(
+        log().substr(0, log().find('\n')),
+        R"({"step":1,"loss":2.5,"learning_rate":0.001,"gradient_norm":1.25,"tokens":64,"samples":4,"seconds":0.5,)"
+        R"("tokens_per_second":128.0})");
     EXPECT_NE(log().find(R"({"step":1,"valid_loss":2.0,"valid_tokens":100,)"), std::string::npos) << log();
 }
 

@@ -59,14 +59,17 @@ TEST(Rules, BatchesByTokensAreForPairsAndInsteadOfBatchesBySamples) {
         return contradiction_of(settings);
     };
     EXPECT_EQ(with_pairs({{"train.batch-tokens", "4096"}}), "none");
-    EXPECT_EQ(contradiction_of({{"train.batch-tokens", "4096"}}),
-              "option --train.batch-tokens: found 4096, wanted 0: a decoder's sequences are of one length, give "
-              "--train.batch (--model.kind is decoder)");
-    EXPECT_EQ(with_pairs({{"train.batch-tokens", "4096"}, {"train.batch", "64"}}),
-              "option --train.batch: found 64, wanted 0 with batches by tokens (--train.batch-tokens is 4096)");
+    EXPECT_EQ(
+        contradiction_of({{"train.batch-tokens", "4096"}}),
+        "option --train.batch-tokens: found 4096, wanted 0: a decoder's sequences are of one length, give "
+        "--train.batch (--model.kind is decoder)");
+    EXPECT_EQ(
+        with_pairs({{"train.batch-tokens", "4096"}, {"train.batch", "64"}}),
+        "option --train.batch: found 64, wanted 0 with batches by tokens (--train.batch-tokens is 4096)");
     EXPECT_NE(with_pairs({{"train.batch-tokens", "4096"}, {"train.micro-batch-tokens", "5000"}}), "none");
     EXPECT_NE(with_pairs({{"train.micro-batch", "4"}, {"train.micro-batch-tokens", "50"}}), "none");
-    const RunConfig by_tokens = effective(with({{"model.kind", "encoder-decoder"}, {"train.batch-tokens", "4096"}}));
+    const RunConfig by_tokens =
+        effective(with({{"model.kind", "encoder-decoder"}, {"train.batch-tokens", "4096"}}));
     EXPECT_EQ(by_tokens.train.batch, 0);
     EXPECT_EQ(by_tokens.parallel.lanes, 8);
     EXPECT_EQ(by_tokens.model.encoder_layers, by_tokens.model.layers);
@@ -80,7 +83,8 @@ TEST(Presets, ThePapersHaveThePapersSizes) {
         return effective(with(settings)).model;
     };
     Stream stream(2);
-    EXPECT_EQ(make_objective(stream, model_of("transformer-base"), 1)->model().parameters().elements(), 63'082'496);
+    EXPECT_EQ(make_objective(stream, model_of("transformer-base"), 1)->model().parameters().elements(),
+              63'082'496);
     // the big one's 214,245,376 are counted in tests/model/nn for these sizes
     const ModelConfig big = model_of("transformer-big");
     EXPECT_EQ(big.layers, 6);

@@ -47,8 +47,8 @@ inline std::vector<ShardEntry> write_small_shard(const std::string& folder, cons
 
 /// An encoder-decoder as small, on batches of pairs of like length in four lanes, some of which are empty.
 inline RunConfig small_pair_config(const Settings& changes = {}) {
-    Settings settings{{"model.kind", "encoder-decoder"}, {"model.layers", "1"},   {"model.context", "16"},
-                      {"model.source-vocabulary", "20"}, {"train.batch", "0"},    {"train.batch-tokens", "40"},
+    Settings settings{{"model.kind", "encoder-decoder"}, {"model.layers", "1"}, {"model.context", "16"},
+                      {"model.source-vocabulary", "20"}, {"train.batch", "0"},  {"train.batch-tokens", "40"},
                       {"model.position", "sinusoidal"},  {"model.norm", "post"}};
     settings.insert(settings.end(), changes.begin(), changes.end());
     return small_config(settings);
@@ -69,8 +69,8 @@ inline std::vector<ShardEntry> write_small_pairs(const std::string& folder, cons
 }
 
 /// As open_data_folder gives it, for shards without an index.
-inline DataFolder small_folder(const std::string& path, std::vector<ShardEntry> train, std::vector<ShardEntry> valid,
-                               DataKind kind = DataKind::kStream) {
+inline DataFolder small_folder(const std::string& path, std::vector<ShardEntry> train,
+                               std::vector<ShardEntry> valid, DataKind kind = DataKind::kStream) {
     DataFolder folder;
     folder.path = path;
     folder.kind = kind;

@@ -9,12 +9,15 @@
 namespace skein {
 namespace {
 
-SampleRange all_of(std::int64_t samples) { return {0, samples}; }
+SampleRange all_of(std::int64_t samples) {
+    return {0, samples};
+}
 
 class TrainingDataTest : public testing::Test {
   protected:
     std::unique_ptr<TrainingData> pairs(const Settings& changes = {}) {
-        data_ = small_folder(folder_.path(), write_small_pairs(folder_.path(), "train", 100), {}, DataKind::kPairs);
+        data_ = small_folder(folder_.path(), write_small_pairs(folder_.path(), "train", 100), {},
+                             DataKind::kPairs);
         return open_training_data(data_, small_pair_config(changes));
     }
     std::unique_ptr<TrainingData> text() {
@@ -47,9 +50,13 @@ void expect_walks_on_from_every_place(const TrainingData& data, int batches) {
     EXPECT_GE(all.back().after.epoch, 1u) << "the walk crosses an epoch";
 }
 
-TEST_F(TrainingDataTest, AWalkOverTextGoesOnFromEveryPlace) { expect_walks_on_from_every_place(*text(), 12); }
+TEST_F(TrainingDataTest, AWalkOverTextGoesOnFromEveryPlace) {
+    expect_walks_on_from_every_place(*text(), 12);
+}
 
-TEST_F(TrainingDataTest, AWalkOverPairsGoesOnFromEveryPlace) { expect_walks_on_from_every_place(*pairs(), 40); }
+TEST_F(TrainingDataTest, AWalkOverPairsGoesOnFromEveryPlace) {
+    expect_walks_on_from_every_place(*pairs(), 40);
+}
 
 TEST_F(TrainingDataTest, ATokenCountIsThatOfTheWholeBatchWhateverARankReads) {
     const std::unique_ptr<TrainingData> data = pairs();
@@ -112,7 +119,8 @@ TEST_F(TrainingDataTest, LongPairsAreAnErrorUnlessDroppedOrCut) {
 }
 
 TEST_F(TrainingDataTest, ValidationCoversEverySampleOnceInOrder) {
-    data_ = small_folder(folder_.path(), {}, write_small_pairs(folder_.path(), "valid", 1500), DataKind::kPairs);
+    data_ =
+        small_folder(folder_.path(), {}, write_small_pairs(folder_.path(), "valid", 1500), DataKind::kPairs);
     const ModelConfig model = small_pair_config().model;
     const auto data = open_validation_data(data_, model, LongPairs::kError, 0);
     EXPECT_EQ(data->samples(), 1500);

@@ -61,13 +61,11 @@ TEST(TrainingStep, GivesTheSameBitsForAnyNumberOfThreads) {
     Training one(small_config());
     std::vector<double> losses;
     for (int i = 0; i < 4; ++i) losses.push_back(one.run(i).loss);
-    EXPECT_FALSE(
-        same_bits(values_of(one.parameters()), values_of(Training(small_config()).parameters())));
+    EXPECT_FALSE(same_bits(values_of(one.parameters()), values_of(Training(small_config()).parameters())));
     for (const int threads : {2, 3}) {
         Training other(small_config(), threads);
         for (int i = 0; i < 4; ++i) EXPECT_EQ(other.run(i).loss, losses[static_cast<std::size_t>(i)]);
-        EXPECT_TRUE(same_bits(values_of(other.parameters()), values_of(one.parameters())))
-            << threads;
+        EXPECT_TRUE(same_bits(values_of(other.parameters()), values_of(one.parameters()))) << threads;
     }
 }
 

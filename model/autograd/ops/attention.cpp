@@ -51,8 +51,9 @@ Var attend(const Var& query, const Var& key_value, const Packing& packing, const
     const std::int64_t width = options.heads * options.head_width;
     const Tensor y = Tensor::empty(tape.stream(), DType::f32, {options.batch * options.query_length, width});
     const Tensor log_sum_exp =
-        tape.records() ? Tensor::empty(tape.stream(), DType::f32, {options.batch, options.heads, options.query_length})
-                       : Tensor{};
+        tape.records()
+            ? Tensor::empty(tape.stream(), DType::f32, {options.batch, options.heads, options.query_length})
+            : Tensor{};
     kernels::AttentionArgs args = base_args(options);
     const bool packed = !key_value;
     const Tensor keys_and_values = packed ? query.value() : key_value.value();
@@ -71,17 +72,22 @@ Var attend(const Var& query, const Var& key_value, const Packing& packing, const
     struct Kept {
         Tensor query, key_value, y, log_sum_exp, key_lengths, query_lengths, bias, rotary_cos, rotary_sin;
     };
-    Kept kept{query.value(),         keys_and_values,
-              y,                     log_sum_exp,
-              options.key_lengths,   options.query_lengths,
-              options.bias ? options.bias.value() : Tensor{}, options.rotary_cos,
+    Kept kept{query.value(),
+              keys_and_values,
+              y,
+              log_sum_exp,
+              options.key_lengths,
+              options.query_lengths,
+              options.bias ? options.bias.value() : Tensor{},
+              options.rotary_cos,
               options.rotary_sin};
     return tape.record(
         y, {query, key_value, options.bias},
-        [query_node = NodeRef(query), key_value_node = NodeRef(key_value), bias_node = NodeRef(options.bias), packing,
-         args, packed, kept = std::move(kept)](Tape& t, const Tensor& dy) {
+        [query_node = NodeRef(query), key_value_node = NodeRef(key_value), bias_node = NodeRef(options.bias),
+         packing, args, packed, kept = std::move(kept)](Tape& t, const Tensor& dy) {
             const Tensor dquery = Tensor::empty(t.stream(), DType::f32, kept.query.shape());
-            const Tensor dkey_value = packed ? dquery : Tensor::empty(t.stream(), DType::f32, kept.key_value.shape());
+            const Tensor dkey_value =
+                packed ? dquery : Tensor::empty(t.stream(), DType::f32, kept.key_value.shape());
             const Tensor dbias = t.needs_gradient(bias_node)
                                      ? Tensor::empty(t.stream(), DType::f32, kept.bias.shape())
                                      : Tensor{};
@@ -117,7 +123,8 @@ Var cross_attention(const Var& query, const Var& key_value, const AttentionOptio
     const std::int64_t width = options.heads * options.head_width;
     const std::int64_t kv_width = options.key_value_heads * options.head_width;
     check_shape("cross_attention", "query", query.shape(), {options.batch * options.query_length, width});
-    check_shape("cross_attention", "key_value", key_value.shape(), {options.batch * options.key_length, 2 * kv_width});
+    check_shape("cross_attention", "key_value", key_value.shape(),
+                {options.batch * options.key_length, 2 * kv_width});
     return attend(query, key_value, {width, 2 * kv_width, 2 * kv_width, 0, kv_width}, options);
 }
 

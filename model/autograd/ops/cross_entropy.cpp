@@ -9,8 +9,8 @@
 namespace skein {
 namespace {
 
-// Rows whose logits are held at a time: a function of the vocabulary alone. A block's weight gradient is a pass over the
-// whole weight, so blocks are as large as 64 MiB of logits allow, but of at least 64 rows.
+// Rows whose logits are held at a time: a function of the vocabulary alone. A block's weight gradient is a
+// pass over the whole weight, so blocks are as large as 64 MiB of logits allow, but of at least 64 rows.
 std::int64_t rows_at_a_time(std::int64_t vocabulary) {
     constexpr std::int64_t kBytes = std::int64_t{64} << 20;
     return std::max<std::int64_t>(64, kBytes / (4 * vocabulary) / 64 * 64);
@@ -31,16 +31,18 @@ Tensor sum_samples(Stream& stream, const Tensor& of_rows, std::int64_t length) {
 
 }  // namespace
 
-LossSums linear_cross_entropy(const Var& hidden, const Var& weight, const Tensor& targets, const LossOptions& options) {
+LossSums linear_cross_entropy(const Var& hidden, const Var& weight, const Tensor& targets,
+                              const LossOptions& options) {
     Tape& tape = hidden.tape();
     Stream& stream = tape.stream();
     const std::int64_t rows = hidden.shape()[0], width = weight.shape()[1], vocabulary = weight.shape()[0];
     check_shape("linear_cross_entropy", "hidden", hidden.shape(), {rows, width});
     if (targets.elements() != rows || rows % options.length != 0)
-        throw ShapeError(text("linear_cross_entropy: targets are ", targets.shape(), " for ", rows, " rows in samples of ",
-                              options.length));
+        throw ShapeError(text("linear_cross_entropy: targets are ", targets.shape(), " for ", rows,
+                              " rows in samples of ", options.length));
 
-    const Tensor loss = Tensor::empty(stream, DType::f64, {rows}), nll = Tensor::empty(stream, DType::f64, {rows});
+    const Tensor loss = Tensor::empty(stream, DType::f64, {rows}),
+                 nll = Tensor::empty(stream, DType::f64, {rows});
     const Tensor correct = Tensor::empty(stream, DType::i64, {rows});
     GradientSlot dhidden, dweight;
     if (tape.records()) {
@@ -69,11 +71,13 @@ LossSums linear_cross_entropy(const Var& hidden, const Var& weight, const Tensor
         // [count, width] = [count, vocabulary] · [vocabulary, width];  [vocabulary, width] (+)= dlogitsᵀ · h
         matmul(stream, {.accumulate = dhidden.accumulate}, logits, weight.value(),
                dhidden.target.view(first * width, {count, width}));
-        matmul(stream, {.a_transposed = true, .accumulate = dweight.accumulate || first > 0}, logits, h, dweight.target);
+        matmul(stream, {.a_transposed = true, .accumulate = dweight.accumulate || first > 0}, logits, h,
+               dweight.target);
     }
-    LossSums sums{tape.record(Tensor::empty(stream, DType::f64, {1}), {hidden, weight}, [](Tape&, const Tensor&) {}),
-                  sum_samples<double>(stream, loss, options.length), sum_samples<double>(stream, nll, options.length),
-                  sum_samples<std::int64_t>(stream, correct, options.length)};
+    LossSums sums{
+        tape.record(Tensor::empty(stream, DType::f64, {1}), {hidden, weight}, [](Tape&, const Tensor&) {}),
+        sum_samples<double>(stream, loss, options.length), sum_samples<double>(stream, nll, options.length),
+        sum_samples<std::int64_t>(stream, correct, options.length)};
     return sums;
 }
 

@@ -20,10 +20,11 @@ struct LossSums {
     Tensor correct;  ///< i64 [samples]: tokens whose target is the most probable
 };
 
-/// Output projection, softmax and cross-entropy in one: logits = hidden · weightᵀ exist only for a block of rows at a
-/// time, and while a block's gradient is at hand its products go into the gradients of hidden and weight, so that
-/// backward has nothing left to do. hidden: [samples · length, width]; weight: [vocabulary, width]; targets: i32 [samples
-/// · length], negative for padding.
-LossSums linear_cross_entropy(const Var& hidden, const Var& weight, const Tensor& targets, const LossOptions& options);
+/// Output projection, softmax and cross-entropy in one: logits = hidden · weightᵀ exist only for a block of
+/// rows at a time, and while a block's gradient is at hand its products go into the gradients of hidden and
+/// weight, so that backward has nothing left to do. hidden: [samples · length, width]; weight: [vocabulary,
+/// width]; targets: i32 [samples · length], negative for padding.
+LossSums linear_cross_entropy(const Var& hidden, const Var& weight, const Tensor& targets,
+                              const LossOptions& options);
 
 }  // namespace skein

@@ -5,8 +5,8 @@
 
 namespace skein {
 
-Var embedding(const Var& table, const Var& positions, const Tensor& ids, float scale, const kernels::Dropout& dropout,
-              const kernels::RowPlace& place) {
+Var embedding(const Var& table, const Var& positions, const Tensor& ids, float scale,
+              const kernels::Dropout& dropout, const kernels::RowPlace& place) {
     Tape& tape = table.tape();
     const std::int64_t vocabulary = table.shape()[0], width = table.shape()[1], rows = ids.elements();
     if (positions) {
@@ -28,8 +28,8 @@ Var embedding(const Var& table, const Var& positions, const Tensor& ids, float s
 
     return tape.record(
         y, {table, positions},
-        [table_node = NodeRef(table), positions_node = NodeRef(positions), ids, scale, dropout, place, vocabulary,
-         context = positions ? positions.shape()[0] : 0](Tape& t, const Tensor& dy) {
+        [table_node = NodeRef(table), positions_node = NodeRef(positions), ids, scale, dropout, place,
+         vocabulary, context = positions ? positions.shape()[0] : 0](Tape& t, const Tensor& dy) {
             Tensor masked = dy;
             if (dropout) {
                 masked = Tensor::empty(t.stream(), DType::f32, dy.shape());
@@ -39,7 +39,8 @@ Var embedding(const Var& table, const Var& positions, const Tensor& ids, float s
                 });
             }
             const Tensor order = Tensor::empty(t.stream(), DType::i32, {ids.elements() + vocabulary + 1});
-            kernels::EmbeddingBackwardArgs back{.rows = dy.shape()[0], .width = dy.shape()[1], .vocabulary = vocabulary};
+            kernels::EmbeddingBackwardArgs back{
+                .rows = dy.shape()[0], .width = dy.shape()[1], .vocabulary = vocabulary};
             back.context = context;
             back.ids = ids.data<std::int32_t>();
             back.dy = masked.data<float>();

@@ -4,8 +4,8 @@
 
 namespace skein {
 
-Var feed_forward(const Var& x, const FeedForwardWeights& weights, Activation activation, const kernels::Dropout& dropout,
-                 const kernels::RowPlace& place) {
+Var feed_forward(const Var& x, const FeedForwardWeights& weights, Activation activation,
+                 const kernels::Dropout& dropout, const kernels::RowPlace& place) {
     Tape& tape = x.tape();
     Stream& stream = tape.stream();
     const std::int64_t rows = x.shape()[0], width = weights.w1.shape()[1], hidden = weights.w1.shape()[0];
@@ -13,21 +13,24 @@ Var feed_forward(const Var& x, const FeedForwardWeights& weights, Activation act
     check_shape("feed_forward", "w2", weights.w2.shape(), {width, hidden});
     const bool gelu = activation == Activation::kGelu;
 
-    // a = activation(x · w1ᵀ + b1), dropped in place; GELU's backward needs its input, ReLU's only its output's sign
+    // a = activation(x · w1ᵀ + b1), dropped in place; GELU's backward needs its input, ReLU's only its
+    // output's sign
     Tensor a = Tensor::empty(stream, DType::f32, {rows, hidden});
     Tensor before = gelu ? Tensor::empty(stream, DType::f32, {rows, hidden}) : Tensor{};
-    matmul(stream, {.b_transposed = true, .epilogue = gelu ? kernels::Epilogue::kGelu : kernels::Epilogue::kRelu},
+    matmul(stream,
+           {.b_transposed = true, .epilogue = gelu ? kernels::Epilogue::kGelu : kernels::Epilogue::kRelu},
            x.value(), weights.w1.value(), a, weights.b1 ? weights.b1.value() : Tensor{}, before);
     const auto drop = [dropout, place](Stream& s, const Tensor& tensor) {
         if (!dropout) return;
         s.run([&](auto& device) {
-            kernels::apply_dropout(device, dropout, place, tensor.shape()[0], tensor.shape()[1], tensor.data<float>(),
-                                   tensor.data<float>());
+            kernels::apply_dropout(device, dropout, place, tensor.shape()[0], tensor.shape()[1],
+                                   tensor.data<float>(), tensor.data<float>());
         });
     };
     drop(stream, a);
     Tensor y = Tensor::empty(stream, DType::f32, {rows, width});
-    matmul(stream, {.b_transposed = true}, a, weights.w2.value(), y, weights.b2 ? weights.b2.value() : Tensor{});
+    matmul(stream, {.b_transposed = true}, a, weights.w2.value(), y,
+           weights.b2 ? weights.b2.value() : Tensor{});
 
     return tape.record(
         y, {x, weights.w1, weights.b1, weights.w2, weights.b2},
@@ -38,8 +41,8 @@ Var feed_forward(const Var& x, const FeedForwardWeights& weights, Activation act
             // dz = (dy · w2) · activation'(z), then the mask, which commutes with it
             Tensor dz = Tensor::empty(t.stream(), DType::f32, a.shape());
             matmul(t.stream(),
-                   {.epilogue = gelu ? kernels::Epilogue::kGeluBackward : kernels::Epilogue::kReluBackward}, dy, w2, dz,
-                   {}, gelu ? before : a);
+                   {.epilogue = gelu ? kernels::Epilogue::kGeluBackward : kernels::Epilogue::kReluBackward},
+                   dy, w2, dz, {}, gelu ? before : a);
             drop(t.stream(), dz);
             linear_weight_gradients(t, dz, x, w1_node, b1_node);
             if (t.needs_gradient(x_node)) matmul_into(t, {}, dz, w1, x_node);

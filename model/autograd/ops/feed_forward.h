@@ -13,9 +13,10 @@ struct FeedForwardWeights {
     Var w2, b2;  ///< [width, hidden], [width] or none
 };
 
-/// y = dropout(activation(x · w1ᵀ + b1)) · w2ᵀ + b2 (Vaswani et al., 2017, equation 2; GELU as in GPT). x, y: [rows,
-/// width]. One op, so that the activation and its derivative run while a tile of the product is in cache.
-Var feed_forward(const Var& x, const FeedForwardWeights& weights, Activation activation, const kernels::Dropout& dropout,
-                 const kernels::RowPlace& place);
+/// y = dropout(activation(x · w1ᵀ + b1)) · w2ᵀ + b2 (Vaswani et al., 2017, equation 2; GELU as in GPT). x, y:
+/// [rows, width]. One op, so that the activation and its derivative run while a tile of the product is in
+/// cache.
+Var feed_forward(const Var& x, const FeedForwardWeights& weights, Activation activation,
+                 const kernels::Dropout& dropout, const kernels::RowPlace& place);
 
 }  // namespace skein

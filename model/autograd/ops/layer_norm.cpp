@@ -10,8 +10,10 @@ struct Saved {
     Tensor mean, rstd;
 };
 
-Saved forward(Stream& stream, kernels::LayerNormArgs& args, const Var& gamma, const Var& beta, const Tensor& y) {
-    Saved saved{Tensor::empty(stream, DType::f32, {args.rows}), Tensor::empty(stream, DType::f32, {args.rows})};
+Saved forward(Stream& stream, kernels::LayerNormArgs& args, const Var& gamma, const Var& beta,
+              const Tensor& y) {
+    Saved saved{Tensor::empty(stream, DType::f32, {args.rows}),
+                Tensor::empty(stream, DType::f32, {args.rows})};
     args.gamma = gamma.value().data<float>();
     args.beta = beta ? beta.value().data<float>() : nullptr;
     args.y = y.data<float>();
@@ -22,32 +24,32 @@ Saved forward(Stream& stream, kernels::LayerNormArgs& args, const Var& gamma, co
 }
 
 Var record_norm(const Var& sum, const Var& gamma, const Var& beta, const Saved& saved, const Tensor& y) {
-    return sum.tape().record(
-        y, {sum, gamma, beta},
-        [sum_node = NodeRef(sum), gamma_node = NodeRef(gamma), beta_node = NodeRef(beta), sum = sum.value(),
-         gamma = gamma.value(), saved](Tape& t, const Tensor& dy) {
-            const std::int64_t rows = sum.shape()[0], width = sum.shape()[1];
-            const Tensor workspace =
-                Tensor::empty(t.stream(), DType::f32, {kernels::layer_norm_workspace(rows, width)});
-            const GradientSlot dsum = t.gradient_slot(sum_node), dgamma = t.gradient_slot(gamma_node);
-            kernels::LayerNormBackwardArgs args{.rows = rows, .width = width};
-            args.sum = sum.data<float>();
-            args.gamma = gamma.data<float>();
-            args.mean = saved.mean.data<float>();
-            args.rstd = saved.rstd.data<float>();
-            args.dy = dy.data<float>();
-            args.dsum = dsum.target.data<float>();
-            args.accumulate_sum = dsum.accumulate;
-            args.dgamma = dgamma.target.data<float>();
-            args.accumulate_gamma = dgamma.accumulate;
-            if (t.needs_gradient(beta_node)) {
-                const GradientSlot dbeta = t.gradient_slot(beta_node);
-                args.dbeta = dbeta.target.data<float>();
-                args.accumulate_beta = dbeta.accumulate;
-            }
-            args.workspace = workspace.data<float>();
-            t.stream().run([&](auto& s) { kernels::layer_norm_backward(s, args); });
-        });
+    return sum.tape().record(y, {sum, gamma, beta},
+                             [sum_node = NodeRef(sum), gamma_node = NodeRef(gamma), beta_node = NodeRef(beta),
+                              sum = sum.value(), gamma = gamma.value(), saved](Tape& t, const Tensor& dy) {
+                                 const std::int64_t rows = sum.shape()[0], width = sum.shape()[1];
+                                 const Tensor workspace = Tensor::empty(
+                                     t.stream(), DType::f32, {kernels::layer_norm_workspace(rows, width)});
+                                 const GradientSlot dsum = t.gradient_slot(sum_node),
+                                                    dgamma = t.gradient_slot(gamma_node);
+                                 kernels::LayerNormBackwardArgs args{.rows = rows, .width = width};
+                                 args.sum = sum.data<float>();
+                                 args.gamma = gamma.data<float>();
+                                 args.mean = saved.mean.data<float>();
+                                 args.rstd = saved.rstd.data<float>();
+                                 args.dy = dy.data<float>();
+                                 args.dsum = dsum.target.data<float>();
+                                 args.accumulate_sum = dsum.accumulate;
+                                 args.dgamma = dgamma.target.data<float>();
+                                 args.accumulate_gamma = dgamma.accumulate;
+                                 if (t.needs_gradient(beta_node)) {
+                                     const GradientSlot dbeta = t.gradient_slot(beta_node);
+                                     args.dbeta = dbeta.target.data<float>();
+                                     args.accumulate_beta = dbeta.accumulate;
+                                 }
+                                 args.workspace = workspace.data<float>();
+                                 t.stream().run([&](auto& s) { kernels::layer_norm_backward(s, args); });
+                             });
 }
 
 void check(const char* op, const Var& x, const Var& gamma, const Var& beta) {
@@ -69,8 +71,8 @@ Var layer_norm(const Var& x, const Var& gamma, const Var& beta, float epsilon) {
     return record_norm(x, gamma, beta, saved, y);
 }
 
-ResidualNorm add_norm(const Var& x, const Var& delta, const kernels::Dropout& dropout, const kernels::RowPlace& place,
-                      const Var& gamma, const Var& beta, float epsilon) {
+ResidualNorm add_norm(const Var& x, const Var& delta, const kernels::Dropout& dropout,
+                      const kernels::RowPlace& place, const Var& gamma, const Var& beta, float epsilon) {
     check("add_norm", x, gamma, beta);
     check_shape("add_norm", "delta", delta.shape(), x.shape());
     Tape& tape = x.tape();
@@ -92,8 +94,9 @@ ResidualNorm add_norm(const Var& x, const Var& delta, const kernels::Dropout& dr
                 if (dropout) {
                     const GradientSlot slot = t.gradient_slot(delta_node);
                     t.stream().run([&](auto& s) {
-                        kernels::apply_dropout(s, dropout, place, dsum.shape()[0], dsum.shape()[1], dsum.data<float>(),
-                                               slot.target.data<float>(), slot.accumulate);
+                        kernels::apply_dropout(s, dropout, place, dsum.shape()[0], dsum.shape()[1],
+                                               dsum.data<float>(), slot.target.data<float>(),
+                                               slot.accumulate);
                     });
                 } else {
                     t.pass_gradient(delta_node, dsum);

@@ -12,7 +12,8 @@ Var linear(const Var& x, const Var& weight, const Var& bias) {
 
     // [rows, out] = [rows, in] · [out, in]ᵀ
     Tensor y = Tensor::empty(tape.stream(), DType::f32, {rows, out});
-    matmul(tape.stream(), {.b_transposed = true}, x.value(), weight.value(), y, bias ? bias.value() : Tensor{});
+    matmul(tape.stream(), {.b_transposed = true}, x.value(), weight.value(), y,
+           bias ? bias.value() : Tensor{});
 
     return tape.record(y, {x, weight, bias},
                        [x_node = NodeRef(x), w_node = NodeRef(weight), b_node = NodeRef(bias), x = x.value(),

@@ -12,8 +12,10 @@ void matmul(Stream& stream, const MatmulOptions& options, const Tensor& a, const
     args.m = c.shape()[0];
     args.n = c.shape()[1];
     args.k = a.shape()[options.a_transposed ? 0 : 1];
-    check_shape("matmul", "a", a.shape(), options.a_transposed ? Shape{args.k, args.m} : Shape{args.m, args.k});
-    check_shape("matmul", "b", b.shape(), options.b_transposed ? Shape{args.n, args.k} : Shape{args.k, args.n});
+    check_shape("matmul", "a", a.shape(),
+                options.a_transposed ? Shape{args.k, args.m} : Shape{args.m, args.k});
+    check_shape("matmul", "b", b.shape(),
+                options.b_transposed ? Shape{args.n, args.k} : Shape{args.k, args.n});
     args.a = a.data<float>();
     args.lda = a.shape()[1];
     args.b = b.data<float>();

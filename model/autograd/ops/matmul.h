@@ -12,14 +12,16 @@ struct MatmulOptions {
     kernels::Epilogue epilogue = kernels::Epilogue::kNone;
 };
 
-/// c = epilogue(op(a) · op(b) + bias), or c += op(a) · op(b). a, b, c, aux: matrices; bias: [columns of c] or empty.
+/// c = epilogue(op(a) · op(b) + bias), or c += op(a) · op(b). a, b, c, aux: matrices; bias: [columns of c] or
+/// empty.
 void matmul(Stream& stream, const MatmulOptions& options, const Tensor& a, const Tensor& b, const Tensor& c,
             const Tensor& bias = {}, const Tensor& aux = {});
 
 /// op(a) · op(b) as one contribution to the gradient of `node`.
 void matmul_into(Tape& tape, MatmulOptions options, const Tensor& a, const Tensor& b, NodeRef node);
 
-/// The gradients of w and b in y = x · wᵀ + b: dw (+)= dyᵀ · x and db (+)= column sums of dy, where they are wanted.
+/// The gradients of w and b in y = x · wᵀ + b: dw (+)= dyᵀ · x and db (+)= column sums of dy, where they are
+/// wanted.
 void linear_weight_gradients(Tape& tape, const Tensor& dy, const Tensor& x, NodeRef weight, NodeRef bias);
 
 }  // namespace skein

@@ -20,7 +20,8 @@ double row_sum(std::int64_t count, const F& f) {
     double total = 0.0;
     for (std::int64_t begin = 0; begin < count; begin += kBlock) {
         F8 partial = splat(0.0f);
-        for_lanes(std::min(kBlock, count - begin), [&](std::int64_t i, auto lanes) { partial += f(begin + i, lanes); });
+        for_lanes(std::min(kBlock, count - begin),
+                  [&](std::int64_t i, auto lanes) { partial += f(begin + i, lanes); });
         total += static_cast<double>(sum(partial));
     }
     return total;
@@ -28,7 +29,8 @@ double row_sum(std::int64_t count, const F& f) {
 
 float row_max(const float* x, std::int64_t count) {
     F8 highest = splat(kLowest);
-    for_lanes(count, [&](std::int64_t i, auto lanes) { highest = max(highest, load(x + i, lanes, kLowest)); });
+    for_lanes(count,
+              [&](std::int64_t i, auto lanes) { highest = max(highest, load(x + i, lanes, kLowest)); });
     return max(highest);
 }
 
@@ -47,10 +49,13 @@ void loss_of_row(const CrossEntropyArgs& args, std::int64_t r) {
     const double uniform_share = args.smoothing / static_cast<double>(vocabulary);
     const double centred_sum =
         args.smoothing > 0.0
-            ? row_sum(vocabulary, [&](std::int64_t i, auto lanes) { return load(x + i, lanes, highest) - splat(highest); })
+            ? row_sum(vocabulary, [&](std::int64_t i,
+                                      auto lanes) { return load(x + i, lanes, highest) - splat(highest); })
             : 0.0;
     args.correct[r] = target_logit == highest && std::find(x, x + target, highest) == x + target;
-    const auto exponential = [&](std::int64_t i, auto lanes) { return simd::exp(load(x + i, lanes, kLowest) - splat(highest)); };
+    const auto exponential = [&](std::int64_t i, auto lanes) {
+        return simd::exp(load(x + i, lanes, kLowest) - splat(highest));
+    };
     double total;
     if (args.gradient) {
         total = row_sum(vocabulary, [&](std::int64_t i, auto lanes) {
@@ -78,7 +83,8 @@ void loss_of_row(const CrossEntropyArgs& args, std::int64_t r) {
 
 void cross_entropy(CpuStream& stream, const CrossEntropyArgs& args) {
     parallel_blocks(stream.threads, args.rows, 4, [&](std::int64_t begin, std::int64_t end) {
-        for (std::int64_t r = begin; r < end; ++r) args.targets[r] < 0 ? pad_row(args, r) : loss_of_row(args, r);
+        for (std::int64_t r = begin; r < end; ++r)
+            args.targets[r] < 0 ? pad_row(args, r) : loss_of_row(args, r);
     });
 }
 

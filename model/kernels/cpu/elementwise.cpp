@@ -21,7 +21,8 @@ void copy_or_add(CpuStream& stream, const float* source, float* target, std::int
         if (accumulate) {
             for (std::int64_t i = begin; i < end; ++i) target[i] += source[i];
         } else {
-            std::memcpy(target + begin, source + begin, static_cast<std::size_t>(end - begin) * sizeof(float));
+            std::memcpy(target + begin, source + begin,
+                        static_cast<std::size_t>(end - begin) * sizeof(float));
         }
     });
 }
@@ -30,7 +31,8 @@ void apply_dropout(CpuStream& stream, const Dropout& dropout, const RowPlace& pl
                    std::int64_t width, const float* x, float* y, bool accumulate) {
     parallel_blocks(stream.threads, rows, 16, [&](std::int64_t begin, std::int64_t end) {
         for (std::int64_t r = begin; r < end; ++r) {
-            RowMask mask(dropout, place.first_sample + r / place.positions, place.first_position + r % place.positions);
+            RowMask mask(dropout, place.first_sample + r / place.positions,
+                         place.first_position + r % place.positions);
             const float* from = x + r * width;
             float* to = y + r * width;
             for_lanes(width, [&](std::int64_t c, auto lanes) {
@@ -52,11 +54,14 @@ void column_sums(CpuStream& stream, std::int64_t rows, std::int64_t width, const
             std::fill_n(block, kColumns, 0.0f);
             for (std::int64_t r = first; r < std::min(rows, first + kRows); ++r) {
                 const float* row = x + r * width + begin;
-                for_lanes(columns, [&](std::int64_t c, auto lanes) { store(block + c, load(block + c) + load(row + c, lanes)); });
+                for_lanes(columns, [&](std::int64_t c, auto lanes) {
+                    store(block + c, load(block + c) + load(row + c, lanes));
+                });
             }
             for (std::int64_t c = 0; c < kColumns; ++c) total[c] += block[c];
         }
-        for (std::int64_t c = 0; c < columns; ++c) sums[begin + c] = accumulate ? sums[begin + c] + total[c] : total[c];
+        for (std::int64_t c = 0; c < columns; ++c)
+            sums[begin + c] = accumulate ? sums[begin + c] + total[c] : total[c];
     });
 }
 
@@ -65,7 +70,8 @@ void block_square_sums(CpuStream& stream, const float* x, std::int64_t count, do
         double partial[8] = {};
         std::int64_t i = begin;
         for (; i + 8 <= end; i += 8)
-            for (int lane = 0; lane < 8; ++lane) partial[lane] += static_cast<double>(x[i + lane]) * x[i + lane];
+            for (int lane = 0; lane < 8; ++lane)
+                partial[lane] += static_cast<double>(x[i + lane]) * x[i + lane];
         for (; i < end; ++i) partial[i % 8] += static_cast<double>(x[i]) * x[i];
         sums[begin / kNormBlock] = ((partial[0] + partial[4]) + (partial[2] + partial[6])) +
                                    ((partial[1] + partial[5]) + (partial[3] + partial[7]));

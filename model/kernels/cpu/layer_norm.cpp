@@ -25,8 +25,9 @@ void add_residual(const LayerNormArgs& args, std::int64_t r) {
             store(sum + c, fma(load(delta + c, lanes), mask.at(c), load(x + c, lanes)), lanes);
         });
     } else {
-        for_lanes(args.width,
-                  [&](std::int64_t c, auto lanes) { store(sum + c, load(x + c, lanes) + load(delta + c, lanes), lanes); });
+        for_lanes(args.width, [&](std::int64_t c, auto lanes) {
+            store(sum + c, load(x + c, lanes) + load(delta + c, lanes), lanes);
+        });
     }
 }
 

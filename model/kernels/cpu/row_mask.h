@@ -15,7 +15,8 @@ class RowMask {
     /// Channels c ... c + 7; c goes up in steps of eight.
     F8 at(std::int64_t c) {
         const std::int64_t within = c % kMaskRun;
-        if (within == 0) mask_run(dropout_, sample_, position_, 0, static_cast<std::uint32_t>(c / 8), factors_);
+        if (within == 0)
+            mask_run(dropout_, sample_, position_, 0, static_cast<std::uint32_t>(c / 8), factors_);
         return load(factors_ + within);
     }
 

@@ -13,9 +13,11 @@ namespace {
 TEST(ParallelFor, CallsEveryTaskOnce) {
     for (const int threads : {1, 2, 3, 7})
         for (const std::int64_t count : {0, 1, 2, 5, 1000}) {
-            std::vector<std::atomic<int>> even(static_cast<std::size_t>(count)), uneven(static_cast<std::size_t>(count));
+            std::vector<std::atomic<int>> even(static_cast<std::size_t>(count)),
+                uneven(static_cast<std::size_t>(count));
             parallel_for(threads, count, [&](std::int64_t i) { ++even[static_cast<std::size_t>(i)]; });
-            parallel_for_uneven(threads, count, [&](std::int64_t i) { ++uneven[static_cast<std::size_t>(i)]; });
+            parallel_for_uneven(threads, count,
+                                [&](std::int64_t i) { ++uneven[static_cast<std::size_t>(i)]; });
             for (std::int64_t i = 0; i < count; ++i) {
                 ASSERT_EQ(even[static_cast<std::size_t>(i)], 1);
                 ASSERT_EQ(uneven[static_cast<std::size_t>(i)], 1);
@@ -41,7 +43,10 @@ TEST(ParallelFor, InsideATaskRunsOneAfterTheOther) {
 
 TEST(ParallelFor, HandsOnWhatATaskThrowsAndGoesOnWorking) {
     for (const std::int64_t thrower : {0, 3}) {
-        EXPECT_THROW(parallel_for(2, 4, [&](std::int64_t i) { if (i == thrower) throw std::runtime_error("task"); }),
+        EXPECT_THROW(parallel_for(2, 4,
+                                  [&](std::int64_t i) {
+                                      if (i == thrower) throw std::runtime_error("task");
+                                  }),
                      std::runtime_error);
         std::atomic<int> calls{0};
         parallel_for(2, 4, [&](std::int64_t) { ++calls; });

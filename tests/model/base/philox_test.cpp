@@ -20,7 +20,8 @@ TEST(Philox, KeysOfDifferentPurposeStepAndPlaceDiffer) {
     std::set<std::pair<std::uint32_t, std::uint32_t>> keys;
     int made = 0;
     for (std::uint64_t seed : {0ull, 1ull, 1ull << 40})
-        for (auto purpose : {RandomPurpose::kInitialValues, RandomPurpose::kDropout, RandomPurpose::kSampleOrder})
+        for (auto purpose :
+             {RandomPurpose::kInitialValues, RandomPurpose::kDropout, RandomPurpose::kSampleOrder})
             for (std::uint64_t step = 0; step < 20; ++step)
                 for (std::uint32_t place = 0; place < 20; ++place, ++made) {
                     const PhiloxKey key = philox_key(seed, purpose, step, place);

@@ -52,13 +52,14 @@ struct Tokens {
 
 using NamedGradients = std::vector<std::pair<std::string, std::vector<float>>>;
 
-/// Makes parameters random and large enough for every one to matter: N(0, 0.3), norms about 1; and gives them gradients.
+/// Makes parameters random and large enough for every one to matter: N(0, 0.3), norms about 1; and gives them
+/// gradients.
 inline void randomize(Stream& stream, ParameterList& parameters) {
     for (std::size_t i = 0; i < parameters.size(); ++i) {
         Parameter& parameter = parameters[i];
         const bool gamma = parameter.name.find("norm.weight") != std::string::npos;
-        const auto values = random_floats(parameter.leaf.value.elements(), 1000 + static_cast<std::uint32_t>(i),
-                                          0.3f, gamma ? 1.0f : 0.0f);
+        const auto values = random_floats(parameter.leaf.value.elements(),
+                                          1000 + static_cast<std::uint32_t>(i), 0.3f, gamma ? 1.0f : 0.0f);
         std::ranges::copy(values, parameter.leaf.value.span<float>().begin());
         parameter.leaf.gradient = Tensor::empty(stream, DType::f32, parameter.leaf.value.shape());
         std::ranges::fill(parameter.leaf.gradient.span<float>(), 1e30f);  // stale: must be written over

@@ -32,7 +32,8 @@ fp64::Pass pass_of(const Case& c) {
 }
 
 /// Loss and every gradient agree with fp64. The model makes some twenty fp32 roundings on a value's way
-/// through, on sums of up to 40 terms: 1e-5 of a tensor's typical gradient is some 100 ulp; 3e-6 was the largest seen.
+/// through, on sums of up to 40 terms: 1e-5 of a tensor's typical gradient is some 100 ulp; 3e-6 was the
+/// largest seen.
 void expect_matches_reference(const Case& c) {
     SCOPED_TRACE(c.name);
     SmallModel small(c.config);
