@@ -76,6 +76,7 @@ class Field {
         if (found == value_.end()) throw CheckpointError(text(file_, ": ", path_of(name), " is missing"));
         return {*found, file_, path_of(name)};
     }
+    bool has(const std::string& name) const { return value_.is_object() && value_.contains(name); }
     template <class Take>
     void each_element(Take take) const {
         if (!value_.is_array()) wanted("an array");
@@ -142,7 +143,9 @@ RunState parse_run(const Field& top) {
     run.updates = top["updates"].count();
     const Field place = top["place"];
     run.place = {place["epoch"].count(), place["window"].count(), place["samples"].count()};
-    run.loss_scale = {top["loss_scale"]["scale"].real(), top["loss_scale"]["good_steps"].count()};
+    const Field scale = top["loss_scale"];
+    run.loss_scale = {scale["scale"].real(), scale["good_steps"].count(),
+                      scale.has("overflows") ? scale["overflows"].count() : 0};  // older ones have none
     const auto texts = [&](const std::string& name, NamedTexts& out) {
         top[name].each_member(
             [&](const std::string& key, const Field& value) { out.emplace_back(key, value.string()); });
@@ -220,8 +223,10 @@ std::string manifest_text(const Manifest& manifest) {
              Json{{"epoch", run.place.epoch}, {"window", run.place.window}, {"samples", run.place.samples}}
                  .dump());
         line("configuration", object_of("configuration", run.configuration, plain).dump());
-        line("loss_scale",
-             Json{{"scale", number(run.loss_scale.scale)}, {"good_steps", run.loss_scale.good_steps}}.dump());
+        line("loss_scale", Json{{"scale", number(run.loss_scale.scale)},
+                                {"good_steps", run.loss_scale.good_steps},
+                                {"overflows", run.loss_scale.overflows}}
+                               .dump());
         line("best",
              run.best ? Json{{"value", number(run.best->value)}, {"step", run.best->step}}.dump() : "null");
         line("patience", Json(run.patience).dump());

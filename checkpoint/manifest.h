@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "model/base/file_hashes.h"
+#include "model/base/loss_scale.h"
 #include "model/tensor/dtype.h"
 #include "model/tensor/shape.h"
 
@@ -25,12 +26,6 @@ using NamedCounts = std::vector<std::pair<std::string, std::uint64_t>>;
 struct DataPlace {
     std::uint64_t epoch = 0, window = 0, samples = 0;
     friend bool operator==(const DataPlace&, const DataPlace&) = default;
-};
-
-struct LossScaleState {
-    double scale = 1.0;
-    std::uint64_t good_steps = 0;  ///< updates since it last changed
-    friend bool operator==(const LossScaleState&, const LossScaleState&) = default;
 };
 
 /// The best value of the metric so far, and the step whose parameters had it.

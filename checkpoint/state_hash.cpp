@@ -36,9 +36,10 @@ std::string parameters_hash(std::span<const TensorDigest> tensors) {
 std::string state_hash(std::span<const TensorDigest> tensors, const RunState& run) {
     char scale[64];
     std::snprintf(scale, sizeof scale, "%a", run.loss_scale.scale);
-    return hash_hex(lines_of(tensors, false) +
-                    text("updates\t", run.updates, "\nplace\t", run.place.epoch, "\t", run.place.window, "\t",
-                         run.place.samples, "\nloss_scale\t", scale, "\t", run.loss_scale.good_steps, "\n"));
+    return hash_hex(lines_of(tensors, false) + text("updates\t", run.updates, "\nplace\t", run.place.epoch,
+                                                    "\t", run.place.window, "\t", run.place.samples,
+                                                    "\nloss_scale\t", scale, "\t", run.loss_scale.good_steps,
+                                                    "\t", run.loss_scale.overflows, "\n"));
 }
 
 }  // namespace skein

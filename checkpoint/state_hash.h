@@ -28,7 +28,7 @@ std::string parameters_hash(std::span<const TensorDigest> tensors);
 ///
 ///     updates \t UPDATES \n
 ///     place \t EPOCH \t WINDOW \t SAMPLES \n
-///     loss_scale \t SCALE \t GOOD_STEPS \n        (SCALE as printf("%a") gives it)
+///     loss_scale \t SCALE \t GOOD_STEPS \t OVERFLOWS \n        (SCALE as printf("%a") gives it)
 ///
 /// So it holds moments, loss scale, update count and place in the data, and neither best metric, patience,
 /// clocks nor restarts.

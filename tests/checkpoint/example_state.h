@@ -46,7 +46,7 @@ class ExampleState {
         state.run.step = step;
         state.run.updates = step - 1;
         state.run.place = {1, 2, 3 * step};
-        state.run.loss_scale = {1024.0, step};
+        state.run.loss_scale = {1024.0, step, 1};
         state.run.configuration = {{"model.width", "24"}, {"train.seed", "7"}};
         state.run.leans_on = {{"cpu", "an example"}};
         state.run.grid = {static_cast<std::uint64_t>(grid.data), static_cast<std::uint64_t>(grid.tensor)};

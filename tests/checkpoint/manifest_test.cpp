@@ -15,7 +15,7 @@ Manifest example() {
     out.run.step = 1000;
     out.run.updates = 998;
     out.run.place = {2, 17, ~std::uint64_t{0}};
-    out.run.loss_scale = {65536.0, 12};
+    out.run.loss_scale = {65536.0, 12, 2};
     out.run.configuration = {{"model.width", "512"}, {"train.note", "quotes \" and \n lines, ö"}, {"a", ""}};
     out.run.best = BestMetric{0.1 + 0.2, 900};
     out.run.patience = 1;

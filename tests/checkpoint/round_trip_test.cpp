@@ -176,7 +176,7 @@ TEST(StateHash, IsTheHashOfItsDocumentedText) {
     RunState run;
     run.updates = 7;
     run.place = {1, 2, 3};
-    run.loss_scale = {1024.0, 4};
+    run.loss_scale = {1024.0, 4, 1};
     const std::vector<TensorDigest> tensors{{"parameters/b", DType::f32, {2, 3}, "00000000000000bb"},
                                             {"parameters/a", DType::bf16, {}, "00000000000000aa"},
                                             {"moment1/a", DType::f32, {4}, "00000000000000cc"}};
@@ -185,7 +185,7 @@ TEST(StateHash, IsTheHashOfItsDocumentedText) {
     EXPECT_EQ(
         state_hash(tensors, run),
         hash_hex(
-            "moment1/a\tf32\t4\t00000000000000cc\nupdates\t7\nplace\t1\t2\t3\nloss_scale\t0x1p+10\t4\n"));
+            "moment1/a\tf32\t4\t00000000000000cc\nupdates\t7\nplace\t1\t2\t3\nloss_scale\t0x1p+10\t4\t1\n"));
     RunState same = run;
     same.best = BestMetric{1.0, 2};
     same.patience = 3;
