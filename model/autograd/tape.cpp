@@ -19,6 +19,7 @@ Var Tape::append(Node node, Tensor value) {
     var.tape_ = this;
     if (records()) {
         node.shape = value.shape();
+        node.dtype = value.dtype();
         var.node_ = static_cast<std::int32_t>(nodes_.size());
         nodes_.push_back(std::move(node));
     }
@@ -30,7 +31,7 @@ Var Tape::leaf(Leaf& leaf) {
     Node node;
     node.leaf = &leaf;
     node.needs_gradient = true;
-    return append(std::move(node), leaf.value);
+    return append(std::move(node), leaf.forward_value());
 }
 
 Var Tape::constant(Tensor value) {
@@ -65,20 +66,20 @@ GradientSlot Tape::gradient_slot(NodeRef ref) {
     if (node.leaf) return {node.leaf->gradient, std::exchange(node.leaf->accumulate, true)};
     if (node.gradient) {
         if (node.gradient.shared()) {  // passed on to another node as well, which has not read it yet
-            Tensor own = Tensor::empty(stream_, DType::f32, node.shape);
+            Tensor own = Tensor::empty(stream_, node.dtype, node.shape);
             copy(node.gradient, own, false);
             node.gradient = std::move(own);
         }
         return {node.gradient, true};
     }
-    node.gradient = Tensor::empty(stream_, DType::f32, node.shape);
+    node.gradient = Tensor::empty(stream_, node.dtype, node.shape);
     return {node.gradient, false};
 }
 
 void Tape::pass_gradient(NodeRef ref, const Tensor& gradient) {
     Node& node = nodes_[static_cast<std::size_t>(ref.node_)];
     check_shape("tape", "gradient", gradient.shape(), node.shape);
-    if (!node.leaf && !node.gradient) {
+    if (!node.leaf && !node.gradient && gradient.dtype() == node.dtype) {
         node.gradient = gradient;
         return;
     }
@@ -87,9 +88,8 @@ void Tape::pass_gradient(NodeRef ref, const Tensor& gradient) {
 }
 
 void Tape::copy(const Tensor& from, const Tensor& to, bool accumulate) {
-    stream_.run([&](auto& s) {
-        kernels::copy_or_add(s, from.data<float>(), to.data<float>(), to.elements(), accumulate);
-    });
+    stream_.run(
+        [&](auto& s) { kernels::copy_or_add(s, from.operand(), to.operand(), to.elements(), accumulate); });
 }
 
 void Tape::finish_uses(Node& node) {

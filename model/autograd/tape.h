@@ -15,6 +15,10 @@ class Tape;
 /// A tensor whose gradient outlives the tape: what a parameter is to the autograd engine.
 struct Leaf {
     Tensor value;
+    /// What forward and backward read in place of the value, where not empty: the same in 16 bits. Whoever
+    /// changes the value refreshes it.
+    Tensor copy;
+    const Tensor& forward_value() const { return copy ? copy : value; }
     /// Where its gradient is summed: f32 of value's shape. Set by the owner before forward; it may be another
     /// one for each lane.
     Tensor gradient;
@@ -64,6 +68,10 @@ struct GradientSlot {
 /// sort: the order is the order of forward, so every rank issues the same collectives in the same order. What
 /// an op saved is freed as soon as its backward has run. A tape serves one forward pass and one backward
 /// pass.
+///
+/// An activation has the dtype of what it is computed from (an op's result that of its first operand), so a
+/// model runs in the dtype of its parameters' copies; its gradient has the activation's dtype. Gradients of
+/// leaves are f32.
 class Tape {
   public:
     /// Receives the gradient of the op's value.
@@ -90,11 +98,11 @@ class Tape {
 
     /// Whether a backward function must send a gradient to this node.
     bool needs_gradient(NodeRef node) const;
-    /// The place for a gradient of the node's shape (f32), and whether something stands there already. Each
-    /// call is one contribution: what is given out must be written.
+    /// The place for a gradient of the node's shape and dtype (a leaf's is f32), and whether something stands
+    /// there already. Each call is one contribution: what is given out must be written.
     GradientSlot gradient_slot(NodeRef node);
-    /// One contribution that exists as a tensor already: shared where it is the first, added otherwise. The
-    /// tensor must not be written afterwards.
+    /// One contribution that exists as a tensor already: shared where it is the first and of the node's
+    /// dtype, added otherwise. The tensor must not be written afterwards.
     void pass_gradient(NodeRef node, const Tensor& gradient);
 
     /// Walks back from `root`, whose own gradient is `seed` (empty for a loss whose op has put the gradient
@@ -112,6 +120,7 @@ class Tape {
         Backward backward;
         Tensor gradient;
         Shape shape;
+        DType dtype = DType::f32;
         Leaf* leaf = nullptr;
         bool needs_gradient = false;
         std::array<std::int32_t, 6> inputs{-1, -1, -1, -1, -1, -1};

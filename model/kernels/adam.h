@@ -2,6 +2,7 @@
 
 #include <cstdint>
 
+#include "model/tensor/operand.h"
 #include "model/tensor/stream.h"
 
 namespace skein::kernels {
@@ -11,10 +12,12 @@ namespace skein::kernels {
 ///   g' = gradient_scale · g + coupled_decay · p
 ///   m = β1 m + (1 - β1) g';  v = β2 v + (1 - β2) g'^2
 ///   p = p - rate · decoupled_decay · p - rate · (m / correction1) / (sqrt(v / correction2) + ε)
-/// with correction_i = 1 - β_i^updates. All of [count].
+/// with correction_i = 1 - β_i^updates. All of [count]. All arithmetic is fp32; where a 16-bit copy of the
+/// parameter is given, it becomes the new value, rounded.
 struct AdamArgs {
     std::int64_t count = 0;
     float* parameter = nullptr;
+    Operand copy{};  ///< or null
     const float* gradient = nullptr;
     float* moment1 = nullptr;
     float* moment2 = nullptr;

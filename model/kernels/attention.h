@@ -3,6 +3,7 @@
 #include <cstdint>
 
 #include "model/kernels/dropout.h"
+#include "model/tensor/operand.h"
 #include "model/tensor/stream.h"
 
 namespace skein::kernels {
@@ -14,14 +15,17 @@ namespace skein::kernels {
 /// + h · head_width + c]; key and value likewise with key_length, their own strides and key-value heads:
 /// query head h reads key-value head h / (heads / key_value_heads). Strides let q, k and v lie packed in one
 /// tensor.
+///
+/// query, key, value and output are of one dtype, and so are their gradients. Scores, statistics and all sums
+/// are fp32; the output is rounded once. Backward reads the output as it was rounded. The CPU keeps
+/// probabilities and the gradients of scores in fp32; a kernel on tensor cores rounds them to the operands'
+/// dtype before it multiplies.
 struct AttentionArgs {
     std::int64_t batch = 0, query_length = 0, key_length = 0;
     std::int64_t heads = 0, key_value_heads = 0, head_width = 0;
     float scale = 1.0f;  ///< of the scores, 1 / sqrt(head_width) as a rule
 
-    const float* query = nullptr;
-    const float* key = nullptr;
-    const float* value = nullptr;
+    ConstOperand query{}, key{}, value{};
     std::int64_t query_stride = 0, key_stride = 0, value_stride = 0;
 
     /// Query i stands at position i + query_offset and, if causal, sees the keys 0 ... i + query_offset.
@@ -44,7 +48,7 @@ struct AttentionArgs {
     Dropout dropout{};
     std::int64_t first_sample = 0;
 
-    float* output = nullptr;  ///< laid out as query, with output_stride
+    Operand output{};  ///< laid out as query, with output_stride
     std::int64_t output_stride = 0;
     float* log_sum_exp = nullptr;  ///< [batch, heads, query_length], kept for backward; null: not wanted
 };
@@ -52,11 +56,9 @@ struct AttentionArgs {
 /// The gradients of the inputs, which are written, not added to, laid out and strided as the inputs.
 struct AttentionBackwardArgs {
     AttentionArgs forward;  ///< with output and log_sum_exp as forward wrote them
-    const float* output_gradient = nullptr;
+    ConstOperand output_gradient{};
     std::int64_t output_gradient_stride = 0;
-    float* query_gradient = nullptr;
-    float* key_gradient = nullptr;
-    float* value_gradient = nullptr;
+    Operand query_gradient{}, key_gradient{}, value_gradient{};
     std::int64_t query_gradient_stride = 0, key_gradient_stride = 0, value_gradient_stride = 0;
     float* bias_gradient =
         nullptr;  ///< [heads, query_length, key_length] or null; summed over the batch in order

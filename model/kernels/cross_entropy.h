@@ -2,6 +2,7 @@
 
 #include <cstdint>
 
+#include "model/tensor/operand.h"
 #include "model/tensor/stream.h"
 
 namespace skein::kernels {
@@ -11,11 +12,12 @@ namespace skein::kernels {
 ///   V)
 /// (Szegedy et al., 2016, section 7, with the true vocabulary V). A negative target is padding: no loss and a
 /// zero gradient. logits: [rows, vocabulary]; loss, nll (the same with ε = 0) and correct (whether the
-/// target's logit is the first largest): [rows].
+/// target's logit is the first largest): [rows]. Logits are fp32 and all arithmetic is fp32 or fp64; dlogits
+/// are rounded once, to the dtype that the products with them want.
 struct CrossEntropyArgs {
     std::int64_t rows = 0, vocabulary = 0;
-    float* logits = nullptr;  ///< replaced by dlogits when `gradient`
-    bool gradient = false;
+    float* logits = nullptr;  ///< left undefined where a gradient is wanted
+    Operand gradient{};       ///< [rows, vocabulary], or null: not wanted. If fp32, it may be logits itself
     const std::int32_t* targets = nullptr;
     double smoothing = 0.0;
     float gradient_scale = 1.0f;

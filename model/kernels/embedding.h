@@ -8,16 +8,16 @@
 namespace skein::kernels {
 
 /// y[r] = dropout(scale · table[ids[r]] + positions[place of r]).  ids: [rows], each in [0, vocabulary);
-/// table: [vocabulary, width]; positions: [context, width] or null; y: [rows, width].
+/// table: [vocabulary, width]; positions: [context, width] or null; y: [rows, width]. table and y are of one
+/// dtype, positions of the same or fp32 (sinusoids); y is rounded once.
 struct EmbeddingArgs {
     std::int64_t rows = 0, width = 0, vocabulary = 0;
     const std::int32_t* ids = nullptr;
-    const float* table = nullptr;
-    const float* positions = nullptr;
+    ConstOperand table{}, positions{};
     float scale = 1.0f;
     Dropout dropout{};
     RowPlace place{};
-    float* y = nullptr;
+    Operand y{};
 };
 void embedding(CpuStream& stream, const EmbeddingArgs& args);
 
@@ -28,7 +28,7 @@ void embedding(CpuStream& stream, const EmbeddingArgs& args);
 struct EmbeddingBackwardArgs {
     std::int64_t rows = 0, width = 0, vocabulary = 0, context = 0;
     const std::int32_t* ids = nullptr;
-    const float* dy = nullptr;
+    ConstOperand dy{};
     float scale = 1.0f;
     RowPlace place{};
     float* dtable = nullptr;  ///< or null

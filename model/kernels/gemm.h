@@ -2,6 +2,7 @@
 
 #include <cstdint>
 
+#include "model/tensor/operand.h"
 #include "model/tensor/stream.h"
 
 namespace skein::kernels {
@@ -19,19 +20,24 @@ enum class Epilogue {
 /// op(a): [m, k], op(b): [k, n], c and aux: [m, n], row-major with leading dimensions (elements from one row
 /// to the next); transpose_a says that a is stored as [k, m], transpose_b that b is stored as [n, k]. bias:
 /// [n] or null, added to every row. accumulate excludes bias and epilogue.
+///
+/// a and b are of one dtype; c is of that or fp32; aux is of a's. Products are summed in fp32; bias and
+/// epilogue are taken of that sum, unrounded, and c and aux are rounded once. So gelu(x) is not that of the
+/// aux that backward reads, but of what was rounded to it. With accumulate, a 16-bit c is widened, added to
+/// in fp32, and rounded once.
 struct GemmArgs {
     bool transpose_a = false, transpose_b = false;
     std::int64_t m = 0, n = 0, k = 0;
-    const float* a = nullptr;
+    ConstOperand a{};
     std::int64_t lda = 0;
-    const float* b = nullptr;
+    ConstOperand b{};
     std::int64_t ldb = 0;
-    float* c = nullptr;
+    Operand c{};
     std::int64_t ldc = 0;
     bool accumulate = false;
     const float* bias = nullptr;
     Epilogue epilogue = Epilogue::kNone;
-    float* aux = nullptr;  ///< written by kGelu, read by the backward ones
+    Operand aux{};  ///< written by kGelu, read by the backward ones
     std::int64_t ld_aux = 0;
 };
 

@@ -10,18 +10,19 @@ namespace skein::kernels {
 /// Layer norm with the residual add before it (Ba, Kiros and Hinton, 2016):
 ///   sum = x + dropout(delta);  y = (sum - mean) · rstd · gamma + beta,  rstd = 1 / sqrt(variance + epsilon)
 /// with mean and (biased) variance over a row. x, delta, sum, y: [rows, width]; gamma, beta: [width]; mean,
-/// rstd: [rows].
+/// rstd: [rows]. x, delta, sum and y are of one dtype. The sum is rounded first: mean, rstd and y are those
+/// of the sum as it is stored, which is what backward reads. y is rounded once.
 struct LayerNormArgs {
     std::int64_t rows = 0, width = 0;
-    const float* x = nullptr;
-    const float* delta = nullptr;  ///< null: no residual, and sum is x itself
-    Dropout dropout{};             ///< of delta
+    ConstOperand x{};
+    ConstOperand delta{};  ///< null: no residual, and sum is x itself
+    Dropout dropout{};     ///< of delta
     RowPlace place{};
-    float* sum = nullptr;  ///< written when delta is given
+    Operand sum{};  ///< written when delta is given
     const float* gamma = nullptr;
     const float* beta = nullptr;  ///< or null
     float epsilon = 1e-5f;
-    float* y = nullptr;
+    Operand y{};
     float* mean = nullptr;
     float* rstd = nullptr;
 };
@@ -29,16 +30,16 @@ void layer_norm(CpuStream& stream, const LayerNormArgs& args);
 
 /// With n = (sum - mean) · rstd and g = dy · gamma:
 ///   dsum (+)= rstd · (g - mean(g) - n · mean(g · n));  dgamma (+)= Σ dy · n;  dbeta (+)= Σ dy
-/// The sums over rows run over blocks of 32 rows, blocks in order. workspace: layer_norm_workspace(rows,
-/// width) floats.
+/// The sums over rows run over blocks of 32 rows, blocks in order. sum, dy and dsum are of one dtype; dsum is
+/// rounded once, what was there included. workspace: layer_norm_workspace(rows, width) floats.
 struct LayerNormBackwardArgs {
     std::int64_t rows = 0, width = 0;
-    const float* sum = nullptr;
+    ConstOperand sum{};
     const float* gamma = nullptr;
     const float* mean = nullptr;
     const float* rstd = nullptr;
-    const float* dy = nullptr;
-    float* dsum = nullptr;
+    ConstOperand dy{};
+    Operand dsum{};
     bool accumulate_sum = false;
     float* dgamma = nullptr;
     bool accumulate_gamma = false;

@@ -8,16 +8,17 @@ namespace skein {
 namespace {
 
 // Rows [samples · length, from.columns], columns [column, column + cache width), into positions `at` of the
-// cache.
+// cache, which is of the same dtype.
 void append(const Tensor& from, std::int64_t column, const Tensor& cache, std::int64_t samples,
             std::int64_t at) {
     const std::int64_t length = from.shape()[0] / samples, stride = from.shape()[1];
     const std::int64_t context = cache.shape()[1], width = cache.shape()[2];
+    const auto element = static_cast<std::int64_t>(size_of(cache.dtype()));
     for (std::int64_t sample = 0; sample < samples; ++sample)
         for (std::int64_t t = 0; t < length; ++t)
-            std::memcpy(cache.data<float>() + (sample * context + at + t) * width,
-                        from.data<float>() + (sample * length + t) * stride + column,
-                        static_cast<std::size_t>(width) * sizeof(float));
+            std::memcpy(cache.raw() + (sample * context + at + t) * width * element,
+                        from.raw() + ((sample * length + t) * stride + column) * element,
+                        static_cast<std::size_t>(width * element));
 }
 
 Var project(const Var& x, const LinearWeights& weights) {

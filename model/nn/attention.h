@@ -6,7 +6,8 @@
 namespace skein {
 
 /// Keys and values of the positions that one layer has seen: [samples, context, key_value_heads · head_width]
-/// each. The number of positions filled is kept by whoever drives the decoding.
+/// each, in the dtype that forward computes in. The number of positions filled is kept by whoever drives the
+/// decoding.
 struct KeyValueCache {
     Tensor keys, values;
 };

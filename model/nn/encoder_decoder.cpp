@@ -79,8 +79,8 @@ PairDecodeState EncoderDecoder::start_decoding(Stream& stream, const Tensor& sou
     state.source_lengths = lengths;
     const Shape shape{state.rows(), capacity, config_.kv_heads() * config_.head_width()};
     const auto cache = [&] {
-        return KeyValueCache{Tensor::zeros(stream, DType::f32, shape),
-                             Tensor::zeros(stream, DType::f32, shape)};
+        return KeyValueCache{Tensor::zeros(stream, parameters_.forward_dtype(), shape),
+                             Tensor::zeros(stream, parameters_.forward_dtype(), shape)};
     };
     for (const DecoderBlock& block : decoder_)
         state.layers.push_back({cache(), block.keys_and_values(encoded)});
@@ -101,7 +101,7 @@ Tensor EncoderDecoder::decode(Stream& stream, const Tensor& ids, PairDecodeState
     ++state.length;
     const Tensor logits = Tensor::empty(stream, DType::f32, {state.rows(), config_.vocabulary});
     matmul(stream, {.b_transposed = true}, finished(residual, decoder_norm_).value(),
-           output_table_->leaf.value, logits);
+           output_table_->leaf.forward_value(), logits);
     return logits;
 }
 

@@ -49,7 +49,7 @@ void PairDecodeState::select(Stream& stream, std::span<const std::int32_t> paren
 
     const auto from_rows = [&](Tensor& cache, Tensor& into) {
         const Shape shape{count, capacity, cache.shape()[2]};
-        const std::size_t position = static_cast<std::size_t>(shape[2]) * sizeof(float);
+        const std::size_t position = static_cast<std::size_t>(shape[2]) * size_of(cache.dtype());
         const Tensor to = into.view(0, shape);
         gather(stream, cache, to, parents, static_cast<std::size_t>(capacity) * position,
                static_cast<std::size_t>(length) * position);

@@ -7,6 +7,7 @@
 #include "model/base/error.h"
 #include "model/base/parallel_for.h"
 #include "model/base/philox.h"
+#include "model/kernels/elementwise.h"
 
 namespace skein {
 namespace {
@@ -86,6 +87,26 @@ Parameter& ParameterList::add(Stream& stream, std::uint64_t seed, std::string na
     parameter->leaf.value = std::move(value);
     parameters_.push_back(std::move(parameter));
     return *parameters_.back();
+}
+
+void ParameterList::keep_copies(Stream& stream, DType dtype) {
+    forward_dtype_ = dtype;
+    for (const auto& parameter : parameters_) {
+        Leaf& leaf = parameter->leaf;
+        const bool copied = dtype != DType::f32 && parameter->global_shape.rank() >= 2;
+        leaf.copy = copied ? Tensor::empty(stream, dtype, leaf.value.shape()) : Tensor{};
+    }
+    refresh_copies(stream);
+}
+
+void ParameterList::refresh_copies(Stream& stream) {
+    for (const auto& parameter : parameters_) {
+        const Leaf& leaf = parameter->leaf;
+        if (!leaf.copy) continue;
+        stream.run([&](auto& s) {
+            kernels::copy_or_add(s, leaf.value.operand(), leaf.copy.operand(), leaf.value.elements(), false);
+        });
+    }
 }
 
 std::int64_t ParameterList::elements() const {

@@ -42,6 +42,15 @@ class ParameterList {
     Parameter& add(Stream& stream, std::uint64_t seed, std::string name, const Shape& global_shape,
                    InitialValues initial, Layout layout = Layout::replicated());
 
+    /// From now on forward and backward read the matrices and tables (parameters of rank two or more) in
+    /// `dtype`, bf16 or f16, from copies beside the values; vectors stay f32. With f32 nothing is copied.
+    void keep_copies(Stream& stream, DType dtype);
+    /// The copies become the values, rounded: to be called when values were changed by anyone but the
+    /// optimizer.
+    void refresh_copies(Stream& stream);
+    /// What forward computes in.
+    DType forward_dtype() const { return forward_dtype_; }
+
     std::size_t size() const { return parameters_.size(); }
     Parameter& operator[](std::size_t i) { return *parameters_[i]; }
     const Parameter& operator[](std::size_t i) const { return *parameters_[i]; }
@@ -50,6 +59,7 @@ class ParameterList {
 
   private:
     std::vector<std::unique_ptr<Parameter>> parameters_;
+    DType forward_dtype_ = DType::f32;
 };
 
 /// Fills `values`, elements [first, first + count) in global row-major order, as the parameter with this

@@ -35,8 +35,8 @@ DecodeState Transformer::start_decoding(Stream& stream, std::int64_t samples, st
     DecodeState state;
     const Shape shape{samples, context, config_.kv_heads() * config_.head_width()};
     for (std::size_t layer = 0; layer < blocks_.size(); ++layer)
-        state.layers.push_back(
-            {Tensor::zeros(stream, DType::f32, shape), Tensor::zeros(stream, DType::f32, shape)});
+        state.layers.push_back({Tensor::zeros(stream, parameters_.forward_dtype(), shape),
+                                Tensor::zeros(stream, parameters_.forward_dtype(), shape)});
     return state;
 }
 
@@ -54,13 +54,13 @@ Tensor Transformer::decode(Stream& stream, const Tensor& ids, DecodeState& state
     state.length += length;
     const Tensor hidden = (final_norm_.gamma ? residual.norm(final_norm_) : residual.value()).value();
 
-    const Tensor last = Tensor::empty(stream, DType::f32, {samples, width});
+    const Tensor last = Tensor::empty(stream, hidden.dtype(), {samples, width});
+    const std::size_t row = static_cast<std::size_t>(width) * size_of(hidden.dtype());
     for (std::int64_t sample = 0; sample < samples; ++sample)
-        std::memcpy(last.data<float>() + sample * width,
-                    hidden.data<float>() + (sample * length + length - 1) * width,
-                    static_cast<std::size_t>(width) * sizeof(float));
+        std::memcpy(last.raw() + static_cast<std::size_t>(sample) * row,
+                    hidden.raw() + static_cast<std::size_t>(sample * length + length - 1) * row, row);
     const Tensor logits = Tensor::empty(stream, DType::f32, {samples, config_.vocabulary});
-    matmul(stream, {.b_transposed = true}, last, output_table_->leaf.value, logits);
+    matmul(stream, {.b_transposed = true}, last, output_table_->leaf.forward_value(), logits);
     return logits;
 }
 

@@ -29,6 +29,11 @@ Tensor Tensor::from_bytes(Stream& stream, DType dtype, const Shape& shape, std::
     return tensor;
 }
 
+Operand Tensor::operand() const {
+    if (dtype_ != DType::bf16 && dtype_ != DType::f16) check_dtype(DType::f32);
+    return {raw(), dtype_};
+}
+
 Tensor Tensor::reshape(const Shape& shape) const {
     if (shape.elements() != elements())
         throw ShapeError(text("reshape: from ", shape_, " to ", shape, ", wanted ", elements(), " elements"));

@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "model/tensor/dtype.h"
+#include "model/tensor/operand.h"
 #include "model/tensor/pool.h"
 #include "model/tensor/shape.h"
 #include "model/tensor/stream.h"
@@ -45,6 +46,9 @@ class Tensor {
     std::span<T> span() const {
         return {data<T>(), static_cast<std::size_t>(elements())};
     }
+    /// The elements for a kernel that takes several dtypes. Throws ShapeError unless they are f32, bf16 or
+    /// f16.
+    Operand operand() const;
     std::byte* raw() const { return storage_ ? storage_.get()->data + offset_ : nullptr; }
     std::span<std::byte> raw_span() const { return {raw(), bytes()}; }
 

@@ -49,7 +49,8 @@ kernels::AttentionArgs base_args(const AttentionOptions& options) {
 Var attend(const Var& query, const Var& key_value, const Packing& packing, const AttentionOptions& options) {
     Tape& tape = query.tape();
     const std::int64_t width = options.heads * options.head_width;
-    const Tensor y = Tensor::empty(tape.stream(), DType::f32, {options.batch * options.query_length, width});
+    const Tensor y =
+        Tensor::empty(tape.stream(), query.value().dtype(), {options.batch * options.query_length, width});
     const Tensor log_sum_exp =
         tape.records()
             ? Tensor::empty(tape.stream(), DType::f32, {options.batch, options.heads, options.query_length})
@@ -57,13 +58,13 @@ Var attend(const Var& query, const Var& key_value, const Packing& packing, const
     kernels::AttentionArgs args = base_args(options);
     const bool packed = !key_value;
     const Tensor keys_and_values = packed ? query.value() : key_value.value();
-    args.query = query.value().data<float>();
-    args.key = keys_and_values.data<float>() + packing.key_offset;
-    args.value = keys_and_values.data<float>() + packing.value_offset;
+    args.query = query.value().operand();
+    args.key = keys_and_values.operand() + packing.key_offset;
+    args.value = keys_and_values.operand() + packing.value_offset;
     args.query_stride = packing.query_stride;
     args.key_stride = packing.key_stride;
     args.value_stride = packing.value_stride;
-    args.output = y.data<float>();
+    args.output = y.operand();
     args.output_stride = width;
     args.log_sum_exp = log_sum_exp ? log_sum_exp.data<float>() : nullptr;
     tape.stream().run([&](auto& s) { kernels::attention(s, args); });
@@ -85,19 +86,19 @@ Var attend(const Var& query, const Var& key_value, const Packing& packing, const
         y, {query, key_value, options.bias},
         [query_node = NodeRef(query), key_value_node = NodeRef(key_value), bias_node = NodeRef(options.bias),
          packing, args, packed, kept = std::move(kept)](Tape& t, const Tensor& dy) {
-            const Tensor dquery = Tensor::empty(t.stream(), DType::f32, kept.query.shape());
+            const Tensor dquery = Tensor::empty(t.stream(), kept.query.dtype(), kept.query.shape());
             const Tensor dkey_value =
-                packed ? dquery : Tensor::empty(t.stream(), DType::f32, kept.key_value.shape());
+                packed ? dquery : Tensor::empty(t.stream(), kept.key_value.dtype(), kept.key_value.shape());
             const Tensor dbias = t.needs_gradient(bias_node)
                                      ? Tensor::empty(t.stream(), DType::f32, kept.bias.shape())
                                      : Tensor{};
             kernels::AttentionBackwardArgs back;
             back.forward = args;
-            back.output_gradient = dy.data<float>();
+            back.output_gradient = dy.operand();
             back.output_gradient_stride = dy.shape()[1];
-            back.query_gradient = dquery.data<float>();
-            back.key_gradient = dkey_value.data<float>() + packing.key_offset;
-            back.value_gradient = dkey_value.data<float>() + packing.value_offset;
+            back.query_gradient = dquery.operand();
+            back.key_gradient = dkey_value.operand() + packing.key_offset;
+            back.value_gradient = dkey_value.operand() + packing.value_offset;
             back.query_gradient_stride = packing.query_stride;
             back.key_gradient_stride = packing.key_stride;
             back.value_gradient_stride = packing.value_stride;
@@ -131,14 +132,14 @@ Var cross_attention(const Var& query, const Var& key_value, const AttentionOptio
 Tensor cached_attention(Stream& stream, const Tensor& query, const Tensor& keys, const Tensor& values,
                         const AttentionOptions& options) {
     const std::int64_t width = options.heads * options.head_width;
-    const Tensor y = Tensor::empty(stream, DType::f32, {options.batch * options.query_length, width});
+    const Tensor y = Tensor::empty(stream, query.dtype(), {options.batch * options.query_length, width});
     kernels::AttentionArgs args = base_args(options);
-    args.query = query.data<float>();
+    args.query = query.operand();
     args.query_stride = query.shape()[1];
-    args.key = keys.data<float>();
-    args.value = values.data<float>();
+    args.key = keys.operand();
+    args.value = values.operand();
     args.key_stride = args.value_stride = options.key_value_heads * options.head_width;
-    args.output = y.data<float>();
+    args.output = y.operand();
     args.output_stride = width;
     stream.run([&](auto& s) { kernels::attention(s, args); });
     return y;

@@ -51,6 +51,10 @@ LossSums linear_cross_entropy(const Var& hidden, const Var& weight, const Tensor
     }
     const std::int64_t block = std::min(rows, rows_at_a_time(vocabulary));
     const Tensor buffer = Tensor::empty(stream, DType::f32, {block, vocabulary});
+    // the products with dlogits want them in the dtype of hidden and weight
+    const DType dtype = hidden.value().dtype();
+    const Tensor gradient_buffer =
+        !tape.records() || dtype == DType::f32 ? buffer : Tensor::empty(stream, dtype, {block, vocabulary});
     for (std::int64_t first = 0; first < rows; first += block) {
         const std::int64_t count = std::min(block, rows - first);
         const Tensor logits = buffer.view(0, {count, vocabulary});
@@ -59,7 +63,7 @@ LossSums linear_cross_entropy(const Var& hidden, const Var& weight, const Tensor
         matmul(stream, {.b_transposed = true}, h, weight.value(), logits);
         kernels::CrossEntropyArgs args{.rows = count, .vocabulary = vocabulary};
         args.logits = logits.data<float>();
-        args.gradient = tape.records();
+        if (tape.records()) args.gradient = gradient_buffer.operand();
         args.targets = targets.data<std::int32_t>() + first;
         args.smoothing = options.label_smoothing;
         args.gradient_scale = static_cast<float>(options.gradient_scale);
@@ -68,10 +72,11 @@ LossSums linear_cross_entropy(const Var& hidden, const Var& weight, const Tensor
         args.correct = correct.data<std::int64_t>() + first;
         stream.run([&](auto& s) { kernels::cross_entropy(s, args); });
         if (!tape.records()) continue;
+        const Tensor dlogits = gradient_buffer.view(0, {count, vocabulary});
         // [count, width] = [count, vocabulary] · [vocabulary, width];  [vocabulary, width] (+)= dlogitsᵀ · h
-        matmul(stream, {.accumulate = dhidden.accumulate}, logits, weight.value(),
+        matmul(stream, {.accumulate = dhidden.accumulate}, dlogits, weight.value(),
                dhidden.target.view(first * width, {count, width}));
-        matmul(stream, {.a_transposed = true, .accumulate = dweight.accumulate || first > 0}, logits, h,
+        matmul(stream, {.a_transposed = true, .accumulate = dweight.accumulate || first > 0}, dlogits, h,
                dweight.target);
     }
     LossSums sums{

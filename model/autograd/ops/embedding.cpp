@@ -15,15 +15,15 @@ Var embedding(const Var& table, const Var& positions, const Tensor& ids, float s
             throw ShapeError(text("embedding: position ", place.first_position + place.positions - 1,
                                   " is past the context of ", positions.shape()[0]));
     }
-    const Tensor y = Tensor::empty(tape.stream(), DType::f32, {rows, width});
+    const Tensor y = Tensor::empty(tape.stream(), table.value().dtype(), {rows, width});
     kernels::EmbeddingArgs args{.rows = rows, .width = width, .vocabulary = vocabulary};
     args.ids = ids.data<std::int32_t>();
-    args.table = table.value().data<float>();
-    args.positions = positions ? positions.value().data<float>() : nullptr;
+    args.table = table.value().operand();
+    if (positions) args.positions = positions.value().operand();
     args.scale = scale;
     args.dropout = dropout;
     args.place = place;
-    args.y = y.data<float>();
+    args.y = y.operand();
     tape.stream().run([&](auto& s) { kernels::embedding(s, args); });
 
     return tape.record(
@@ -32,10 +32,10 @@ Var embedding(const Var& table, const Var& positions, const Tensor& ids, float s
          vocabulary, context = positions ? positions.shape()[0] : 0](Tape& t, const Tensor& dy) {
             Tensor masked = dy;
             if (dropout) {
-                masked = Tensor::empty(t.stream(), DType::f32, dy.shape());
+                masked = Tensor::empty(t.stream(), dy.dtype(), dy.shape());
                 t.stream().run([&](auto& s) {
-                    kernels::apply_dropout(s, dropout, place, dy.shape()[0], dy.shape()[1], dy.data<float>(),
-                                           masked.data<float>());
+                    kernels::apply_dropout(s, dropout, place, dy.shape()[0], dy.shape()[1], dy.operand(),
+                                           masked.operand());
                 });
             }
             const Tensor order = Tensor::empty(t.stream(), DType::i32, {ids.elements() + vocabulary + 1});
@@ -43,7 +43,7 @@ Var embedding(const Var& table, const Var& positions, const Tensor& ids, float s
                 .rows = dy.shape()[0], .width = dy.shape()[1], .vocabulary = vocabulary};
             back.context = context;
             back.ids = ids.data<std::int32_t>();
-            back.dy = masked.data<float>();
+            back.dy = masked.operand();
             back.scale = scale;
             back.place = place;
             back.order = order.data<std::int32_t>();

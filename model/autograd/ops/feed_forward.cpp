@@ -15,8 +15,9 @@ Var feed_forward(const Var& x, const FeedForwardWeights& weights, Activation act
 
     // a = activation(x · w1ᵀ + b1), dropped in place; GELU's backward needs its input, ReLU's only its
     // output's sign
-    Tensor a = Tensor::empty(stream, DType::f32, {rows, hidden});
-    Tensor before = gelu ? Tensor::empty(stream, DType::f32, {rows, hidden}) : Tensor{};
+    const DType dtype = x.value().dtype();
+    Tensor a = Tensor::empty(stream, dtype, {rows, hidden});
+    Tensor before = gelu ? Tensor::empty(stream, dtype, {rows, hidden}) : Tensor{};
     matmul(stream,
            {.b_transposed = true, .epilogue = gelu ? kernels::Epilogue::kGelu : kernels::Epilogue::kRelu},
            x.value(), weights.w1.value(), a, weights.b1 ? weights.b1.value() : Tensor{}, before);
@@ -24,11 +25,11 @@ Var feed_forward(const Var& x, const FeedForwardWeights& weights, Activation act
         if (!dropout) return;
         s.run([&](auto& device) {
             kernels::apply_dropout(device, dropout, place, tensor.shape()[0], tensor.shape()[1],
-                                   tensor.data<float>(), tensor.data<float>());
+                                   tensor.operand(), tensor.operand());
         });
     };
     drop(stream, a);
-    Tensor y = Tensor::empty(stream, DType::f32, {rows, width});
+    Tensor y = Tensor::empty(stream, dtype, {rows, width});
     matmul(stream, {.b_transposed = true}, a, weights.w2.value(), y,
            weights.b2 ? weights.b2.value() : Tensor{});
 
@@ -39,7 +40,7 @@ Var feed_forward(const Var& x, const FeedForwardWeights& weights, Activation act
          w2 = weights.w2.value(), a, before, gelu, drop](Tape& t, const Tensor& dy) {
             linear_weight_gradients(t, dy, a, w2_node, b2_node);
             // dz = (dy · w2) · activation'(z), then the mask, which commutes with it
-            Tensor dz = Tensor::empty(t.stream(), DType::f32, a.shape());
+            Tensor dz = Tensor::empty(t.stream(), a.dtype(), a.shape());
             matmul(t.stream(),
                    {.epilogue = gelu ? kernels::Epilogue::kGeluBackward : kernels::Epilogue::kReluBackward},
                    dy, w2, dz, {}, gelu ? before : a);

@@ -16,7 +16,7 @@ Saved forward(Stream& stream, kernels::LayerNormArgs& args, const Var& gamma, co
                 Tensor::empty(stream, DType::f32, {args.rows})};
     args.gamma = gamma.value().data<float>();
     args.beta = beta ? beta.value().data<float>() : nullptr;
-    args.y = y.data<float>();
+    args.y = y.operand();
     args.mean = saved.mean.data<float>();
     args.rstd = saved.rstd.data<float>();
     stream.run([&](auto& s) { kernels::layer_norm(s, args); });
@@ -33,12 +33,12 @@ Var record_norm(const Var& sum, const Var& gamma, const Var& beta, const Saved& 
                                  const GradientSlot dsum = t.gradient_slot(sum_node),
                                                     dgamma = t.gradient_slot(gamma_node);
                                  kernels::LayerNormBackwardArgs args{.rows = rows, .width = width};
-                                 args.sum = sum.data<float>();
+                                 args.sum = sum.operand();
                                  args.gamma = gamma.data<float>();
                                  args.mean = saved.mean.data<float>();
                                  args.rstd = saved.rstd.data<float>();
-                                 args.dy = dy.data<float>();
-                                 args.dsum = dsum.target.data<float>();
+                                 args.dy = dy.operand();
+                                 args.dsum = dsum.target.operand();
                                  args.accumulate_sum = dsum.accumulate;
                                  args.dgamma = dgamma.target.data<float>();
                                  args.accumulate_gamma = dgamma.accumulate;
@@ -63,9 +63,9 @@ void check(const char* op, const Var& x, const Var& gamma, const Var& beta) {
 Var layer_norm(const Var& x, const Var& gamma, const Var& beta, float epsilon) {
     check("layer_norm", x, gamma, beta);
     Stream& stream = x.tape().stream();
-    const Tensor y = Tensor::empty(stream, DType::f32, x.shape());
+    const Tensor y = Tensor::empty(stream, x.value().dtype(), x.shape());
     kernels::LayerNormArgs args{.rows = x.shape()[0], .width = x.shape()[1]};
-    args.x = x.value().data<float>();
+    args.x = x.value().operand();
     args.epsilon = epsilon;
     const Saved saved = forward(stream, args, gamma, beta, y);
     return record_norm(x, gamma, beta, saved, y);
@@ -76,14 +76,14 @@ ResidualNorm add_norm(const Var& x, const Var& delta, const kernels::Dropout& dr
     check("add_norm", x, gamma, beta);
     check_shape("add_norm", "delta", delta.shape(), x.shape());
     Tape& tape = x.tape();
-    const Tensor total = Tensor::empty(tape.stream(), DType::f32, x.shape());
-    const Tensor y = Tensor::empty(tape.stream(), DType::f32, x.shape());
+    const Tensor total = Tensor::empty(tape.stream(), x.value().dtype(), x.shape());
+    const Tensor y = Tensor::empty(tape.stream(), x.value().dtype(), x.shape());
     kernels::LayerNormArgs args{.rows = x.shape()[0], .width = x.shape()[1]};
-    args.x = x.value().data<float>();
-    args.delta = delta.value().data<float>();
+    args.x = x.value().operand();
+    args.delta = delta.value().operand();
     args.dropout = dropout;
     args.place = place;
-    args.sum = total.data<float>();
+    args.sum = total.operand();
     args.epsilon = epsilon;
     const Saved saved = forward(tape.stream(), args, gamma, beta, y);
 
@@ -95,8 +95,7 @@ ResidualNorm add_norm(const Var& x, const Var& delta, const kernels::Dropout& dr
                     const GradientSlot slot = t.gradient_slot(delta_node);
                     t.stream().run([&](auto& s) {
                         kernels::apply_dropout(s, dropout, place, dsum.shape()[0], dsum.shape()[1],
-                                               dsum.data<float>(), slot.target.data<float>(),
-                                               slot.accumulate);
+                                               dsum.operand(), slot.target.operand(), slot.accumulate);
                     });
                 } else {
                     t.pass_gradient(delta_node, dsum);

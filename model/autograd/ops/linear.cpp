@@ -11,7 +11,7 @@ Var linear(const Var& x, const Var& weight, const Var& bias) {
     if (bias) check_shape("linear", "bias", bias.shape(), {out});
 
     // [rows, out] = [rows, in] · [out, in]ᵀ
-    Tensor y = Tensor::empty(tape.stream(), DType::f32, {rows, out});
+    Tensor y = Tensor::empty(tape.stream(), x.value().dtype(), {rows, out});
     matmul(tape.stream(), {.b_transposed = true}, x.value(), weight.value(), y,
            bias ? bias.value() : Tensor{});
 

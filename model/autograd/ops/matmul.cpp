@@ -16,17 +16,17 @@ void matmul(Stream& stream, const MatmulOptions& options, const Tensor& a, const
                 options.a_transposed ? Shape{args.k, args.m} : Shape{args.m, args.k});
     check_shape("matmul", "b", b.shape(),
                 options.b_transposed ? Shape{args.n, args.k} : Shape{args.k, args.n});
-    args.a = a.data<float>();
+    args.a = a.operand();
     args.lda = a.shape()[1];
-    args.b = b.data<float>();
+    args.b = b.operand();
     args.ldb = b.shape()[1];
-    args.c = c.data<float>();
+    args.c = c.operand();
     args.ldc = args.n;
     args.accumulate = options.accumulate;
     args.epilogue = options.epilogue;
     if (bias) args.bias = bias.data<float>();
     if (aux) {
-        args.aux = aux.data<float>();
+        args.aux = aux.operand();
         args.ld_aux = args.n;
     }
     stream.run([&](auto& s) { kernels::gemm(s, args); });
@@ -44,7 +44,7 @@ void linear_weight_gradients(Tape& tape, const Tensor& dy, const Tensor& x, Node
     if (tape.needs_gradient(bias)) {
         const GradientSlot slot = tape.gradient_slot(bias);
         tape.stream().run([&](auto& s) {
-            kernels::column_sums(s, dy.shape()[0], dy.shape()[1], dy.data<float>(), slot.target.data<float>(),
+            kernels::column_sums(s, dy.shape()[0], dy.shape()[1], dy.operand(), slot.target.data<float>(),
                                  slot.accumulate);
         });
     }

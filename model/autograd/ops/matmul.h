@@ -13,7 +13,7 @@ struct MatmulOptions {
 };
 
 /// c = epilogue(op(a) · op(b) + bias), or c += op(a) · op(b). a, b, c, aux: matrices; bias: [columns of c] or
-/// empty.
+/// empty. Dtypes as kernels::GemmArgs has them.
 void matmul(Stream& stream, const MatmulOptions& options, const Tensor& a, const Tensor& b, const Tensor& c,
             const Tensor& bias = {}, const Tensor& aux = {});
 

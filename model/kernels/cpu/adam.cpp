@@ -3,6 +3,7 @@
 #include <cmath>
 
 #include "model/base/parallel_for.h"
+#include "model/kernels/cpu/fp32_operands.h"
 
 namespace skein::kernels {
 
@@ -22,6 +23,7 @@ void adam(CpuStream& stream, const AdamArgs& args) {
             v[i] = args.beta2 * v[i] + (1.0f - args.beta2) * g * g;
             p[i] = keep * p[i] - step * m[i] / (std::sqrt(v[i] * inverse_correction2) + args.epsilon);
         }
+        if (args.copy) narrow(p + begin, args.copy + begin, end - begin);
     });
 }
 

@@ -5,6 +5,7 @@
 
 #include "model/base/parallel_for.h"
 #include "model/kernels/cpu/attention_rows.h"
+#include "model/kernels/cpu/fp32_operands.h"
 
 namespace skein::kernels {
 namespace {
@@ -104,8 +105,8 @@ void attend(const AttentionRows& rows, std::int64_t first, std::int64_t last) {
     }
     for (std::int64_t row = first; row < last; ++row) {
         const Running& end = running[row - first];
-        rows.prefetch_row<true>(args.output, row, args.output_stride);
-        float* output = args.output + rows.at(row, args.output_stride);
+        rows.prefetch_row<true>(args.output.f32(), row, args.output_stride);
+        float* output = args.output.f32() + rows.at(row, args.output_stride);
         if (rows.visible(row) == 0 || end.sum == 0.0f)
             std::fill(output, output + width, 0.0f);
         else
@@ -114,9 +115,7 @@ void attend(const AttentionRows& rows, std::int64_t first, std::int64_t last) {
     }
 }
 
-}  // namespace
-
-void attention(CpuStream& stream, const AttentionArgs& args) {
+void fp32_attention(CpuStream& stream, const AttentionArgs& args) {
     const std::int64_t all_rows = args.query_length * (args.heads / args.key_value_heads);
     const std::int64_t pairs = args.batch * args.key_value_heads,
                        parts = (all_rows + kTaskRows - 1) / kTaskRows;
@@ -127,11 +126,27 @@ void attention(CpuStream& stream, const AttentionArgs& args) {
         const std::int64_t first = part * kTaskRows, end = std::min(all_rows, first + kTaskRows);
         if (first < rows.count) attend(rows, first, std::min(end, rows.count));
         for (std::int64_t row = std::max(first, rows.count); row < end; ++row) {  // past the sample's length
-            float* output = args.output + rows.at(row, args.output_stride);
+            float* output = args.output.f32() + rows.at(row, args.output_stride);
             std::fill(output, output + args.head_width, 0.0f);
             if (args.log_sum_exp) args.log_sum_exp[rows.statistic_at(row)] = -kInfinity;
         }
     });
+}
+
+}  // namespace
+
+void attention(CpuStream& stream, const AttentionArgs& args) {
+    const std::int64_t queries = args.batch * args.query_length, keys = args.batch * args.key_length;
+    const std::int64_t width = args.heads * args.head_width,
+                       key_value_width = args.key_value_heads * args.head_width;
+    Fp32Operands fp32(stream);
+    AttentionArgs widened = args;
+    widened.query = fp32.read(args.query, queries, width, widened.query_stride);
+    widened.key = fp32.read(args.key, keys, key_value_width, widened.key_stride);
+    widened.value = fp32.read(args.value, keys, key_value_width, widened.value_stride);
+    widened.output = fp32.write(args.output, queries, width, widened.output_stride);
+    fp32_attention(stream, widened);
+    fp32.finish();
 }
 
 }  // namespace skein::kernels

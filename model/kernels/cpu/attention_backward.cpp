@@ -4,6 +4,7 @@
 #include "model/base/parallel_for.h"
 #include "model/kernels/attention.h"
 #include "model/kernels/cpu/attention_rows.h"
+#include "model/kernels/cpu/fp32_operands.h"
 
 namespace skein::kernels {
 namespace {
@@ -126,12 +127,12 @@ void backward_head(const AttentionBackwardArgs& args, const AttentionRows& rows)
 
     for (std::int64_t row = 0; row < rows.count; ++row) {
         rows.pack_query(row, at.queries + row * ld);
-        rows.prefetch_row(args.output_gradient, row, args.output_gradient_stride);
-        rows.prefetch_row(forward.output, row, forward.output_stride);
+        rows.prefetch_row(args.output_gradient.f32(), row, args.output_gradient_stride);
+        rows.prefetch_row(forward.output.f32(), row, forward.output_stride);
         float* gradient = at.output_gradients + row * ld;
-        tiles::pack_row(args.output_gradient + rows.at(row, args.output_gradient_stride), width, 1.0f,
+        tiles::pack_row(args.output_gradient.f32() + rows.at(row, args.output_gradient_stride), width, 1.0f,
                         nullptr, nullptr, gradient);
-        const float* output = forward.output + rows.at(row, forward.output_stride);
+        const float* output = forward.output.f32() + rows.at(row, forward.output_stride);
         F8 dot = simd::splat(0.0f);
         std::int64_t c = 0;
         for (; c + 8 <= width; c += 8) dot = simd::fma(simd::load(gradient + c), simd::load(output + c), dot);
@@ -155,23 +156,24 @@ void backward_head(const AttentionBackwardArgs& args, const AttentionRows& rows)
              block += kBlockRows)
             backward_block(args, rows, at, block, std::min(kBlockRows, rows.count - block), key, n);
         for (std::int64_t k = 0; k < n; ++k) {
-            rows.prefetch_key<true>(args.key_gradient, key + k, args.key_gradient_stride);
-            rows.prefetch_key<true>(args.value_gradient, key + k, args.value_gradient_stride);
+            rows.prefetch_key<true>(args.key_gradient.f32(), key + k, args.key_gradient_stride);
+            rows.prefetch_key<true>(args.value_gradient.f32(), key + k, args.value_gradient_stride);
             tiles::unpack_row(at.key_gradients + k * ld, width, 1.0f,
                               rows.angles(forward.rotary_cos, key + k),
                               rows.angles(forward.rotary_sin, key + k),
-                              args.key_gradient + rows.key_at(key + k, args.key_gradient_stride));
+                              args.key_gradient.f32() + rows.key_at(key + k, args.key_gradient_stride));
             tiles::unpack_row(at.value_gradients + k * ld, width, 1.0f, nullptr, nullptr,
-                              args.value_gradient + rows.key_at(key + k, args.value_gradient_stride));
+                              args.value_gradient.f32() + rows.key_at(key + k, args.value_gradient_stride));
         }
     }
     for (std::int64_t key = rows.keys; key < forward.key_length; ++key) {  // past the sample's length
-        std::fill_n(args.key_gradient + rows.key_at(key, args.key_gradient_stride), width, 0.0f);
-        std::fill_n(args.value_gradient + rows.key_at(key, args.value_gradient_stride), width, 0.0f);
+        std::fill_n(args.key_gradient.f32() + rows.key_at(key, args.key_gradient_stride), width, 0.0f);
+        std::fill_n(args.value_gradient.f32() + rows.key_at(key, args.value_gradient_stride), width, 0.0f);
     }
     for (std::int64_t row = 0; row < forward.query_length * rows.group; ++row) {
-        float* gradient = args.query_gradient + rows.at(row, args.query_gradient_stride);
-        if (rows.count > 0) rows.prefetch_row<true>(args.query_gradient, row, args.query_gradient_stride);
+        float* gradient = args.query_gradient.f32() + rows.at(row, args.query_gradient_stride);
+        if (rows.count > 0)
+            rows.prefetch_row<true>(args.query_gradient.f32(), row, args.query_gradient_stride);
         if (row >= rows.count || rows.visible(row) == 0)
             std::fill_n(gradient, width, 0.0f);
         else
@@ -181,9 +183,7 @@ void backward_head(const AttentionBackwardArgs& args, const AttentionRows& rows)
     }
 }
 
-}  // namespace
-
-void attention_backward(CpuStream& stream, const AttentionBackwardArgs& args) {
+void fp32_attention_backward(CpuStream& stream, const AttentionBackwardArgs& args) {
     const AttentionArgs& forward = args.forward;
     if (!args.bias_gradient) {
         parallel_for_uneven(stream.threads, forward.batch * forward.key_value_heads, [&](std::int64_t task) {
@@ -200,6 +200,30 @@ void attention_backward(CpuStream& stream, const AttentionBackwardArgs& args) {
         for (std::int64_t sample = 0; sample < forward.batch; ++sample)
             backward_head(args, AttentionRows{forward, sample, kv_head});
     });
+}
+
+}  // namespace
+
+void attention_backward(CpuStream& stream, const AttentionBackwardArgs& args) {
+    const AttentionArgs& forward = args.forward;
+    const std::int64_t queries = forward.batch * forward.query_length,
+                       keys = forward.batch * forward.key_length;
+    const std::int64_t width = forward.heads * forward.head_width,
+                       key_value_width = forward.key_value_heads * forward.head_width;
+    Fp32Operands fp32(stream);
+    AttentionBackwardArgs widened = args;
+    AttentionArgs& read = widened.forward;
+    read.query = fp32.read(forward.query, queries, width, read.query_stride);
+    read.key = fp32.read(forward.key, keys, key_value_width, read.key_stride);
+    read.value = fp32.read(forward.value, keys, key_value_width, read.value_stride);
+    read.output = fp32.read_back(forward.output, queries, width, read.output_stride);
+    widened.output_gradient = fp32.read(args.output_gradient, queries, width, widened.output_gradient_stride);
+    widened.query_gradient = fp32.write(args.query_gradient, queries, width, widened.query_gradient_stride);
+    widened.key_gradient = fp32.write(args.key_gradient, keys, key_value_width, widened.key_gradient_stride);
+    widened.value_gradient =
+        fp32.write(args.value_gradient, keys, key_value_width, widened.value_gradient_stride);
+    fp32_attention_backward(stream, widened);
+    fp32.finish();
 }
 
 }  // namespace skein::kernels

@@ -57,18 +57,18 @@ struct AttentionRows {
     }
 
     void pack_query(std::int64_t row, float* to) const {
-        prefetch_row(args.query, row, args.query_stride);
+        prefetch_row(args.query.f32(), row, args.query_stride);
         const float *cosines = angles(args.rotary_cos, position(row)),
                     *sines = angles(args.rotary_sin, position(row));
-        tiles::pack_row(args.query + at(row, args.query_stride), args.head_width, args.scale, cosines, sines,
-                        to);
+        tiles::pack_row(args.query.f32() + at(row, args.query_stride), args.head_width, args.scale, cosines,
+                        sines, to);
     }
     /// Packs the keys first ... first + n - 1, turned, and zeros up to a multiple of 16.
     void pack_keys(std::int64_t first, std::int64_t n, float* to) const {
-        pack(args.key, args.key_stride, args.rotary_cos, args.rotary_sin, first, n, to);
+        pack(args.key.f32(), args.key_stride, args.rotary_cos, args.rotary_sin, first, n, to);
     }
     void pack_values(std::int64_t first, std::int64_t n, float* to) const {
-        pack(args.value, args.value_stride, nullptr, nullptr, first, n, to);
+        pack(args.value.f32(), args.value_stride, nullptr, nullptr, first, n, to);
     }
     /// Fetches the row that comes some rows after `row` in a tensor laid out as query.
     template <bool kWrite = false>

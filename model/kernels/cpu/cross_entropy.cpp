@@ -4,6 +4,7 @@
 #include <cmath>
 
 #include "model/base/parallel_for.h"
+#include "model/kernels/cpu/fp32_operands.h"
 #include "model/kernels/cpu/simd.h"
 
 namespace skein::kernels {
@@ -35,13 +36,13 @@ float row_max(const float* x, std::int64_t count) {
 }
 
 void pad_row(const CrossEntropyArgs& args, std::int64_t r) {
-    if (args.gradient) std::fill_n(args.logits + r * args.vocabulary, args.vocabulary, 0.0f);
+    if (args.gradient) std::fill_n(args.gradient.f32() + r * args.vocabulary, args.vocabulary, 0.0f);
     args.loss[r] = args.nll[r] = 0.0;
     args.correct[r] = 0;
 }
 
 void loss_of_row(const CrossEntropyArgs& args, std::int64_t r) {
-    float* x = args.logits + r * args.vocabulary;
+    const float* x = args.logits + r * args.vocabulary;
     const std::int64_t vocabulary = args.vocabulary;
     const std::int32_t target = args.targets[r];
     const float target_logit = x[target];
@@ -58,17 +59,19 @@ void loss_of_row(const CrossEntropyArgs& args, std::int64_t r) {
     };
     double total;
     if (args.gradient) {
+        float* gradient = args.gradient.f32() + r * vocabulary;
         total = row_sum(vocabulary, [&](std::int64_t i, auto lanes) {
             const F8 e = exponential(i, lanes);
-            store(x + i, e, lanes);
+            store(gradient + i, e, lanes);
             return e;
         });
         const auto factor = static_cast<float>(static_cast<double>(args.gradient_scale) / total);
         const auto share = static_cast<float>(-uniform_share * static_cast<double>(args.gradient_scale));
         for_lanes(vocabulary, [&](std::int64_t i, auto lanes) {
-            store(x + i, fma(load(x + i, lanes), splat(factor), splat(share)), lanes);
+            store(gradient + i, fma(load(gradient + i, lanes), splat(factor), splat(share)), lanes);
         });
-        x[target] -= static_cast<float>((1.0 - args.smoothing) * static_cast<double>(args.gradient_scale));
+        gradient[target] -=
+            static_cast<float>((1.0 - args.smoothing) * static_cast<double>(args.gradient_scale));
     } else {
         total = row_sum(vocabulary, exponential);
     }
@@ -79,13 +82,21 @@ void loss_of_row(const CrossEntropyArgs& args, std::int64_t r) {
                    uniform_share * (static_cast<double>(vocabulary) * log_total - centred_sum);
 }
 
-}  // namespace
-
-void cross_entropy(CpuStream& stream, const CrossEntropyArgs& args) {
+void fp32_cross_entropy(CpuStream& stream, const CrossEntropyArgs& args) {
     parallel_blocks(stream.threads, args.rows, 4, [&](std::int64_t begin, std::int64_t end) {
         for (std::int64_t r = begin; r < end; ++r)
             args.targets[r] < 0 ? pad_row(args, r) : loss_of_row(args, r);
     });
+}
+
+}  // namespace
+
+void cross_entropy(CpuStream& stream, const CrossEntropyArgs& args) {
+    if (args.gradient.is_f32()) return fp32_cross_entropy(stream, args);
+    CrossEntropyArgs in_place = args;
+    in_place.gradient = args.logits;
+    fp32_cross_entropy(stream, in_place);
+    narrow(stream, args.logits, args.gradient, args.rows * args.vocabulary);
 }
 
 }  // namespace skein::kernels

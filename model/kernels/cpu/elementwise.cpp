@@ -4,6 +4,7 @@
 #include <cstring>
 
 #include "model/base/parallel_for.h"
+#include "model/kernels/cpu/fp32_operands.h"
 #include "model/kernels/cpu/row_mask.h"
 #include "model/kernels/cpu/simd.h"
 
@@ -14,9 +15,8 @@ using namespace simd;
 
 constexpr std::int64_t kBlock = 1 << 14;
 
-}  // namespace
-
-void copy_or_add(CpuStream& stream, const float* source, float* target, std::int64_t count, bool accumulate) {
+void fp32_copy_or_add(CpuStream& stream, const float* source, float* target, std::int64_t count,
+                      bool accumulate) {
     parallel_blocks(stream.threads, count, kBlock, [&](std::int64_t begin, std::int64_t end) {
         if (accumulate) {
             for (std::int64_t i = begin; i < end; ++i) target[i] += source[i];
@@ -27,8 +27,8 @@ void copy_or_add(CpuStream& stream, const float* source, float* target, std::int
     });
 }
 
-void apply_dropout(CpuStream& stream, const Dropout& dropout, const RowPlace& place, std::int64_t rows,
-                   std::int64_t width, const float* x, float* y, bool accumulate) {
+void fp32_dropout(CpuStream& stream, const Dropout& dropout, const RowPlace& place, std::int64_t rows,
+                  std::int64_t width, const float* x, float* y, bool accumulate) {
     parallel_blocks(stream.threads, rows, 16, [&](std::int64_t begin, std::int64_t end) {
         for (std::int64_t r = begin; r < end; ++r) {
             RowMask mask(dropout, place.first_sample + r / place.positions,
@@ -44,8 +44,8 @@ void apply_dropout(CpuStream& stream, const Dropout& dropout, const RowPlace& pl
     });
 }
 
-void column_sums(CpuStream& stream, std::int64_t rows, std::int64_t width, const float* x, float* sums,
-                 bool accumulate) {
+void fp32_column_sums(CpuStream& stream, std::int64_t rows, std::int64_t width, const float* x, float* sums,
+                      bool accumulate) {
     constexpr std::int64_t kColumns = 64, kRows = 256;
     parallel_blocks(stream.threads, width, kColumns, [&](std::int64_t begin, std::int64_t end) {
         const std::int64_t columns = end - begin;
@@ -63,6 +63,32 @@ void column_sums(CpuStream& stream, std::int64_t rows, std::int64_t width, const
         for (std::int64_t c = 0; c < columns; ++c)
             sums[begin + c] = accumulate ? sums[begin + c] + total[c] : total[c];
     });
+}
+
+}  // namespace
+
+void copy_or_add(CpuStream& stream, ConstOperand source, Operand target, std::int64_t count,
+                 bool accumulate) {
+    Fp32Operands fp32(stream);
+    const ConstOperand from = fp32.read(source, count);
+    const Operand to = fp32.write(target, count, accumulate);
+    fp32_copy_or_add(stream, from.f32(), to.f32(), count, accumulate);
+    fp32.finish();
+}
+
+void apply_dropout(CpuStream& stream, const Dropout& dropout, const RowPlace& place, std::int64_t rows,
+                   std::int64_t width, ConstOperand x, Operand y, bool accumulate) {
+    Fp32Operands fp32(stream);
+    const ConstOperand from = fp32.read(x, rows * width);
+    const Operand to = fp32.write(y, rows * width, accumulate);
+    fp32_dropout(stream, dropout, place, rows, width, from.f32(), to.f32(), accumulate);
+    fp32.finish();
+}
+
+void column_sums(CpuStream& stream, std::int64_t rows, std::int64_t width, ConstOperand x, float* sums,
+                 bool accumulate) {
+    Fp32Operands fp32(stream);
+    fp32_column_sums(stream, rows, width, fp32.read(x, rows * width).f32(), sums, accumulate);
 }
 
 void block_square_sums(CpuStream& stream, const float* x, std::int64_t count, double* sums) {

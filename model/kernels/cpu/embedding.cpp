@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "model/base/parallel_for.h"
+#include "model/kernels/cpu/fp32_operands.h"
 #include "model/kernels/cpu/row_mask.h"
 #include "model/kernels/cpu/simd.h"
 
@@ -34,7 +35,7 @@ void table_gradient(CpuStream& stream, const EmbeddingBackwardArgs& args) {
             for_lanes(args.width, [&](std::int64_t c, auto lanes) {
                 F8 total = splat(0.0f);
                 for (std::int32_t i = first[v]; i < first[v + 1]; ++i)
-                    total += load(args.dy + args.order[i] * args.width + c, lanes);
+                    total += load(args.dy.f32() + args.order[i] * args.width + c, lanes);
                 total *= splat(args.scale);
                 if (args.accumulate_table) total += load(to + c, lanes);
                 store(to + c, total, lanes);
@@ -56,7 +57,8 @@ void position_gradient(CpuStream& stream, const EmbeddingBackwardArgs& args) {
             for_lanes(args.width, [&](std::int64_t c, auto lanes) {
                 F8 total = splat(0.0f);
                 for (std::int64_t sample = 0; sample < samples; ++sample)
-                    total += load(args.dy + (sample * args.place.positions + t) * args.width + c, lanes);
+                    total +=
+                        load(args.dy.f32() + (sample * args.place.positions + t) * args.width + c, lanes);
                 if (args.accumulate_positions) total += load(to + c, lanes);
                 store(to + c, total, lanes);
             });
@@ -64,15 +66,13 @@ void position_gradient(CpuStream& stream, const EmbeddingBackwardArgs& args) {
     });
 }
 
-}  // namespace
-
-void embedding(CpuStream& stream, const EmbeddingArgs& args) {
+void fp32_embedding(CpuStream& stream, const EmbeddingArgs& args) {
     parallel_blocks(stream.threads, args.rows, 32, [&](std::int64_t begin, std::int64_t end) {
         for (std::int64_t r = begin; r < end; ++r) {
             const std::int64_t position = args.place.first_position + r % args.place.positions;
-            const float* token = args.table + args.ids[r] * args.width;
-            const float* offset = args.positions ? args.positions + position * args.width : nullptr;
-            float* y = args.y + r * args.width;
+            const float* token = args.table.f32() + args.ids[r] * args.width;
+            const float* offset = args.positions ? args.positions.f32() + position * args.width : nullptr;
+            float* y = args.y.f32() + r * args.width;
             RowMask mask(args.dropout, args.place.first_sample + r / args.place.positions, position);
             for_lanes(args.width, [&](std::int64_t c, auto lanes) {
                 F8 value = load(token + c, lanes) * splat(args.scale);
@@ -84,9 +84,25 @@ void embedding(CpuStream& stream, const EmbeddingArgs& args) {
     });
 }
 
+}  // namespace
+
+void embedding(CpuStream& stream, const EmbeddingArgs& args) {
+    Fp32Operands fp32(stream);
+    EmbeddingArgs widened = args;
+    widened.table = fp32.read(args.table, args.vocabulary * args.width);
+    widened.positions =
+        fp32.read(args.positions, (args.place.first_position + args.place.positions) * args.width);
+    widened.y = fp32.write(args.y, args.rows * args.width);
+    fp32_embedding(stream, widened);
+    fp32.finish();
+}
+
 void embedding_backward(CpuStream& stream, const EmbeddingBackwardArgs& args) {
-    if (args.dtable) table_gradient(stream, args);
-    if (args.dpositions) position_gradient(stream, args);
+    Fp32Operands fp32(stream);
+    EmbeddingBackwardArgs widened = args;
+    widened.dy = fp32.read(args.dy, args.rows * args.width);
+    if (args.dtable) table_gradient(stream, widened);
+    if (args.dpositions) position_gradient(stream, widened);
 }
 
 }  // namespace skein::kernels

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "model/base/parallel_for.h"
+#include "model/kernels/cpu/fp32_operands.h"
 #include "model/kernels/cpu/gemm_pack.h"
 #include "model/kernels/cpu/gemm_tile.h"
 
@@ -49,8 +50,8 @@ void finish_empty(const GemmArgs& args) {
 
 /// op(a) from (row, p) on, where it lies.
 LeftInPlace left_in_place(const GemmArgs& args, std::int64_t row, std::int64_t p) {
-    if (args.transpose_a) return {args.a + p * args.lda + row, 1, args.lda};
-    return {args.a + row * args.lda + p, args.lda, 1};
+    if (args.transpose_a) return {args.a.f32() + p * args.lda + row, 1, args.lda};
+    return {args.a.f32() + row * args.lda + p, args.lda, 1};
 }
 
 /// Packs op(b)'s columns [column, column + count) over [p, p + k).
@@ -58,9 +59,9 @@ template <int kWidth>
 void pack_right(const GemmArgs& args, std::int64_t p, std::int64_t k, std::int64_t column, std::int64_t count,
                 float* to) {
     if (args.transpose_b) {
-        pack_rows<kWidth>({args.b + column * args.ldb + p, args.ldb}, k, count, to);
+        pack_rows<kWidth>({args.b.f32() + column * args.ldb + p, args.ldb}, k, count, to);
     } else {
-        pack_columns<kWidth>({args.b + p * args.ldb + column, args.ldb}, k, count, to);
+        pack_columns<kWidth>({args.b.f32() + p * args.ldb + column, args.ldb}, k, count, to);
     }
 }
 
@@ -68,9 +69,9 @@ void pack_right(const GemmArgs& args, std::int64_t p, std::int64_t k, std::int64
 void pack_left(const GemmArgs& args, std::int64_t p, std::int64_t k, std::int64_t row, std::int64_t count,
                float* to) {
     if (args.transpose_a) {
-        pack_columns<6>({args.a + p * args.lda + row, args.lda}, k, count, to);
+        pack_columns<6>({args.a.f32() + p * args.lda + row, args.lda}, k, count, to);
     } else {
-        pack_six_rows({args.a + row * args.lda + p, args.lda}, k, count, to);
+        pack_six_rows({args.a.f32() + row * args.lda + p, args.lda}, k, count, to);
     }
 }
 
@@ -179,14 +180,28 @@ void multiply_blocks(CpuStream& stream, const GemmArgs& args, int threads) {
     }
 }
 
-}  // namespace
-
-void gemm(CpuStream& stream, const GemmArgs& args) {
+void fp32_gemm(CpuStream& stream, const GemmArgs& args) {
     if (args.m <= 0 || args.n <= 0) return;
     if (args.k <= 0) return finish_empty(args);
     const int threads = args.m * args.n * args.k < kWorthATeam ? 1 : std::max(1, stream.threads);
     if (args.m <= kFewRows) return multiply_few_rows(args, threads);
     multiply_blocks(stream, args, threads);
+}
+
+}  // namespace
+
+void gemm(CpuStream& stream, const GemmArgs& args) {
+    Fp32Operands fp32(stream);
+    GemmArgs widened = args;
+    widened.a = fp32.read(args.a, args.transpose_a ? args.k : args.m, args.transpose_a ? args.m : args.k,
+                          widened.lda);
+    widened.b = fp32.read(args.b, args.transpose_b ? args.n : args.k, args.transpose_b ? args.k : args.n,
+                          widened.ldb);
+    widened.c = fp32.write(args.c, args.m, args.n, widened.ldc, args.accumulate);
+    widened.aux = args.epilogue == Epilogue::kGelu ? fp32.write(args.aux, args.m, args.n, widened.ld_aux)
+                                                   : fp32.read_back(args.aux, args.m, args.n, widened.ld_aux);
+    fp32_gemm(stream, widened);
+    fp32.finish();
 }
 
 }  // namespace skein::kernels

@@ -20,7 +20,7 @@ void write(float* to, F8 value, std::int64_t count) {
 /// Bias and epilogue of the vector at (row, column), of which the first `count` lanes exist.
 F8 finished(const GemmArgs& args, std::int64_t row, std::int64_t column, std::int64_t count, F8 x) {
     if (args.bias) x = x + read(args.bias + column, count);
-    float* aux = args.aux + row * args.ld_aux + column;
+    float* aux = args.aux.f32() + row * args.ld_aux + column;
     switch (args.epilogue) {
         case Epilogue::kNone:
             return x;
@@ -46,7 +46,7 @@ void put_finished(const TileOutput& out, std::int64_t row, std::int64_t column, 
         for (int v = 0; v < vectors; ++v) {
             const std::int64_t at = column + v * kWidth, count = columns - v * kWidth;
             if (count <= 0) break;
-            float* c = args.c + (row + i) * args.ldc + at;
+            float* c = args.c.f32() + (row + i) * args.ldc + at;
             F8 x = sum[i * vectors + v];
             if (out.add) x = read(c, count) + x;
             if (out.finish) x = finished(args, row + i, at, count, x);

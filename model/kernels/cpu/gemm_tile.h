@@ -75,7 +75,7 @@ inline void put(const TileOutput& out, std::int64_t row, std::int64_t column, st
         for (int i = 0; i < kRows * kVectors; ++i) copy[i] = sum[i / kVectors][i % kVectors];
         return put_finished(out, row, column, columns, kRows, kVectors, copy);
     }
-    float* c = out.args.c + row * out.args.ldc + column;
+    float* c = out.args.c.f32() + row * out.args.ldc + column;
     if (out.add) {
 #pragma GCC unroll 16
         for (int i = 0; i < kRows; ++i, c += out.args.ldc) {
@@ -98,7 +98,7 @@ void tile(std::int64_t k, Left a, RightOperand b, const TileOutput& out, std::in
     simd::F8 sum[kRows][kVectors];
 #pragma GCC unroll 8
     for (int i = 0; i < kRows; ++i) {
-        __builtin_prefetch(out.args.c + (row + i) * out.args.ldc + column, 1);
+        __builtin_prefetch(out.args.c.f32() + (row + i) * out.args.ldc + column, 1);
 #pragma GCC unroll 8
         for (int v = 0; v < kVectors; ++v) sum[i][v] = simd::splat(0.0f);
     }

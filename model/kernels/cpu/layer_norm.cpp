@@ -4,6 +4,7 @@
 #include <cmath>
 
 #include "model/base/parallel_for.h"
+#include "model/kernels/cpu/fp32_operands.h"
 #include "model/kernels/cpu/row_mask.h"
 #include "model/kernels/cpu/simd.h"
 
@@ -15,9 +16,9 @@ using namespace simd;
 constexpr std::int64_t kRowBlock = 32;
 
 void add_residual(const LayerNormArgs& args, std::int64_t r) {
-    const float* x = args.x + r * args.width;
-    const float* delta = args.delta + r * args.width;
-    float* sum = args.sum + r * args.width;
+    const float* x = args.x.f32() + r * args.width;
+    const float* delta = args.delta.f32() + r * args.width;
+    float* sum = args.sum.f32() + r * args.width;
     if (args.dropout) {
         RowMask mask(args.dropout, args.place.first_sample + r / args.place.positions,
                      args.place.first_position + r % args.place.positions);
@@ -33,7 +34,7 @@ void add_residual(const LayerNormArgs& args, std::int64_t r) {
 
 void normalize_row(const LayerNormArgs& args, std::int64_t r) {
     const auto width = static_cast<float>(args.width);
-    const float* x = (args.delta ? args.sum : args.x) + r * args.width;
+    const float* x = (args.delta ? args.sum.f32() : args.x.f32()) + r * args.width;
     F8 total = splat(0.0f);
     for_lanes(args.width, [&](std::int64_t c, auto lanes) { total += load(x + c, lanes); });
     const float mean = sum(total) / width;
@@ -43,7 +44,7 @@ void normalize_row(const LayerNormArgs& args, std::int64_t r) {
         squares = fma(centred, centred, squares);
     });
     const float rstd = 1.0f / std::sqrt(sum(squares) / width + args.epsilon);
-    float* y = args.y + r * args.width;
+    float* y = args.y.f32() + r * args.width;
     for_lanes(args.width, [&](std::int64_t c, auto lanes) {
         const F8 normed = (load(x + c, lanes) - splat(mean)) * splat(rstd);
         const F8 shift = args.beta ? load(args.beta + c, lanes) : splat(0.0f);
@@ -56,8 +57,8 @@ void normalize_row(const LayerNormArgs& args, std::int64_t r) {
 // One row of dsum, and its share of dgamma and dbeta added to this block's sums.
 void backward_row(const LayerNormBackwardArgs& args, std::int64_t r, float* gamma_sums, float* beta_sums) {
     const auto width = static_cast<float>(args.width);
-    const float* x = args.sum + r * args.width;
-    const float* dy = args.dy + r * args.width;
+    const float* x = args.sum.f32() + r * args.width;
+    const float* dy = args.dy.f32() + r * args.width;
     const F8 mean = splat(args.mean[r]), rstd = splat(args.rstd[r]);
     F8 g_total = splat(0.0f), gn_total = splat(0.0f);
     for_lanes(args.width, [&](std::int64_t c, auto lanes) {
@@ -70,7 +71,7 @@ void backward_row(const LayerNormBackwardArgs& args, std::int64_t r, float* gamm
         store(beta_sums + c, load(beta_sums + c, lanes) + gradient, lanes);
     });
     const F8 g_mean = splat(sum(g_total) / width), gn_mean = splat(sum(gn_total) / width);
-    float* dx = args.dsum + r * args.width;
+    float* dx = args.dsum.f32() + r * args.width;
     for_lanes(args.width, [&](std::int64_t c, auto lanes) {
         const F8 n = (load(x + c, lanes) - mean) * rstd;
         const F8 g = load(dy + c, lanes) * load(args.gamma + c, lanes);
@@ -80,9 +81,7 @@ void backward_row(const LayerNormBackwardArgs& args, std::int64_t r, float* gamm
     });
 }
 
-}  // namespace
-
-void layer_norm(CpuStream& stream, const LayerNormArgs& args) {
+void fp32_layer_norm(CpuStream& stream, const LayerNormArgs& args) {
     parallel_blocks(stream.threads, args.rows, kRowBlock, [&](std::int64_t begin, std::int64_t end) {
         for (std::int64_t r = begin; r < end; ++r) {
             if (args.delta) add_residual(args, r);
@@ -91,11 +90,7 @@ void layer_norm(CpuStream& stream, const LayerNormArgs& args) {
     });
 }
 
-std::int64_t layer_norm_workspace(std::int64_t rows, std::int64_t width) {
-    return (rows + kRowBlock - 1) / kRowBlock * 2 * width;
-}
-
-void layer_norm_backward(CpuStream& stream, const LayerNormBackwardArgs& args) {
+void fp32_layer_norm_backward(CpuStream& stream, const LayerNormBackwardArgs& args) {
     const std::int64_t blocks = (args.rows + kRowBlock - 1) / kRowBlock;
     parallel_for(stream.threads, blocks, [&](std::int64_t block) {
         float* gamma_sums = args.workspace + block * 2 * args.width;
@@ -118,6 +113,47 @@ void layer_norm_backward(CpuStream& stream, const LayerNormBackwardArgs& args) {
         add_up(0, args.dgamma, args.accumulate_gamma);
         if (args.dbeta) add_up(args.width, args.dbeta, args.accumulate_beta);
     });
+}
+
+}  // namespace
+
+void layer_norm(CpuStream& stream, const LayerNormArgs& args) {
+    if (args.y.is_f32()) return fp32_layer_norm(stream, args);
+    const std::int64_t count = args.rows * args.width;
+    LayerNormArgs norm = args;
+    if (args.delta) {  // the sum is rounded before anything is made of it
+        Fp32Operands fp32(stream);
+        LayerNormArgs addition = args;
+        addition.x = fp32.read(args.x, count);
+        addition.delta = fp32.read(args.delta, count);
+        addition.sum = fp32.write(args.sum, count);
+        parallel_blocks(stream.threads, args.rows, kRowBlock, [&](std::int64_t begin, std::int64_t end) {
+            for (std::int64_t r = begin; r < end; ++r) add_residual(addition, r);
+        });
+        fp32.finish();
+        norm.x = args.sum;
+        norm.delta = nullptr;
+    }
+    Fp32Operands fp32(stream);
+    norm.x = fp32.read(norm.x, count);
+    norm.y = fp32.write(args.y, count);
+    fp32_layer_norm(stream, norm);
+    fp32.finish();
+}
+
+std::int64_t layer_norm_workspace(std::int64_t rows, std::int64_t width) {
+    return (rows + kRowBlock - 1) / kRowBlock * 2 * width;
+}
+
+void layer_norm_backward(CpuStream& stream, const LayerNormBackwardArgs& args) {
+    const std::int64_t count = args.rows * args.width;
+    Fp32Operands fp32(stream);
+    LayerNormBackwardArgs widened = args;
+    widened.sum = fp32.read(args.sum, count);
+    widened.dy = fp32.read(args.dy, count);
+    widened.dsum = fp32.write(args.dsum, count, args.accumulate_sum);
+    fp32_layer_norm_backward(stream, widened);
+    fp32.finish();
 }
 
 }  // namespace skein::kernels

@@ -31,7 +31,7 @@ Outcome run(std::int64_t vocabulary, const std::vector<float>& logits,
                 std::vector<std::int64_t>(rows, -1)};
     CrossEntropyArgs args{.rows = test::count(targets), .vocabulary = vocabulary};
     args.logits = out.gradient.data();
-    args.gradient = gradient;
+    if (gradient) args.gradient = args.logits;
     args.targets = targets.data();
     args.smoothing = smoothing;
     args.gradient_scale = gradient_scale;

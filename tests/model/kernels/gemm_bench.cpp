@@ -21,9 +21,9 @@ using kernels::GemmArgs;
 void blas(const GemmArgs& g) {
     cblas_sgemm(CblasRowMajor, g.transpose_a ? CblasTrans : CblasNoTrans,
                 g.transpose_b ? CblasTrans : CblasNoTrans, static_cast<blasint>(g.m),
-                static_cast<blasint>(g.n), static_cast<blasint>(g.k), 1.0f, g.a, static_cast<blasint>(g.lda),
-                g.b, static_cast<blasint>(g.ldb), g.accumulate ? 1.0f : 0.0f, g.c,
-                static_cast<blasint>(g.ldc));
+                static_cast<blasint>(g.n), static_cast<blasint>(g.k), 1.0f, g.a.f32(),
+                static_cast<blasint>(g.lda), g.b.f32(), static_cast<blasint>(g.ldb),
+                g.accumulate ? 1.0f : 0.0f, g.c.f32(), static_cast<blasint>(g.ldc));
 }
 
 /// One thread: the processor time of this thread, which leaves out what other processes take; else the

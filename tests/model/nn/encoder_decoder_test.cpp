@@ -210,32 +210,34 @@ TEST(EncoderDecoder, DecodingWithTheCacheIsTheForwardPassBitForBit) {
     std::vector<ModelConfig> configs = both_norms();
     configs.push_back(long_config());
     configs[0].share_embeddings = configs[0].tie_embeddings = false;
-    for (const ModelConfig& config : configs) {
-        SmallPairModel small(config);
-        const int longest = config.context > 100 ? 140 : 9;
-        const Pairs pairs({{longest, 7}, {3, 7}}, config.vocabulary);
-        const PairPass pass = pairs.on(small.stream);
-        // two beams that are fed the same, after every step the other way round
-        PairDecodeState state =
-            small.model.start_decoding(small.stream, pass.source, pass.source_lengths, 2, 8);
-        for (std::size_t t = 0; t < 7; ++t) {
-            const auto &a = pairs.inputs[0], &b = pairs.inputs[1];
-            const Tensor logits =
-                small.model.decode(small.stream,
-                                   Tensor::from<std::int32_t>(
-                                       small.stream, {4}, std::vector<std::int32_t>{a[t], a[t], b[t], b[t]}),
-                                   state);
-            Pairs last = pairs;
-            for (auto& targets : last.targets)
-                for (std::size_t i = 0; i < targets.size(); ++i)
-                    if (i != t) targets[i] = -1;
-            const SmallPairModel::Sums forward = small.forward(last);
-            const std::int32_t x = pairs.targets[0][t], y = pairs.targets[1][t];
-            EXPECT_EQ(nll_of(small, logits, {x, x, y, y}),
-                      (std::vector<double>{forward.nll[0], forward.nll[0], forward.nll[1], forward.nll[1]}));
-            state.select(small.stream, std::vector<std::int32_t>{1, 0, 3, 2});
+    for (const ModelConfig& config : configs)
+        for (const DType dtype : {DType::f32, DType::bf16, DType::f16}) {
+            SmallPairModel small(config, 1, dtype);
+            const int longest = config.context > 100 ? 140 : 9;
+            const Pairs pairs({{longest, 7}, {3, 7}}, config.vocabulary);
+            const PairPass pass = pairs.on(small.stream);
+            // two beams that are fed the same, after every step the other way round
+            PairDecodeState state =
+                small.model.start_decoding(small.stream, pass.source, pass.source_lengths, 2, 8);
+            for (std::size_t t = 0; t < 7; ++t) {
+                const auto &a = pairs.inputs[0], &b = pairs.inputs[1];
+                const Tensor logits = small.model.decode(
+                    small.stream,
+                    Tensor::from<std::int32_t>(small.stream, {4},
+                                               std::vector<std::int32_t>{a[t], a[t], b[t], b[t]}),
+                    state);
+                Pairs last = pairs;
+                for (auto& targets : last.targets)
+                    for (std::size_t i = 0; i < targets.size(); ++i)
+                        if (i != t) targets[i] = -1;
+                const SmallPairModel::Sums forward = small.forward(last);
+                const std::int32_t x = pairs.targets[0][t], y = pairs.targets[1][t];
+                EXPECT_EQ(
+                    nll_of(small, logits, {x, x, y, y}),
+                    (std::vector<double>{forward.nll[0], forward.nll[0], forward.nll[1], forward.nll[1]}));
+                state.select(small.stream, std::vector<std::int32_t>{1, 0, 3, 2});
+            }
         }
-    }
 }
 
 TEST(EncoderDecoder, SelectedRowsGoOnAsTheirParentsWould) {

@@ -81,14 +81,15 @@ inline NamedGradients gradients_of(const ParameterList& parameters) {
     return all;
 }
 
-/// A decoder-only model with random parameters.
+/// A decoder-only model with random parameters, computing in `dtype`.
 struct SmallModel {
     Stream stream;
     Transformer model;
 
-    explicit SmallModel(const ModelConfig& config, int threads = 1)
+    explicit SmallModel(const ModelConfig& config, int threads = 1, DType dtype = DType::f32)
         : stream(threads), model(stream, config, 42) {
         randomize(stream, model.parameters());
+        model.parameters().keep_copies(stream, dtype);
     }
 
     struct Sums {

@@ -81,9 +81,10 @@ struct SmallPairModel {
     Stream stream;
     EncoderDecoder model;
 
-    explicit SmallPairModel(const ModelConfig& config, int threads = 1)
+    explicit SmallPairModel(const ModelConfig& config, int threads = 1, DType dtype = DType::f32)
         : stream(threads), model(stream, config, 42) {
         randomize(stream, model.parameters());
+        model.parameters().keep_copies(stream, dtype);
     }
     Sums run(Tape& tape, const Pairs& pairs, const PassContext& pass = {}, const LossOptions& options = {}) {
         const LossSums sums = model.loss(tape, pairs.on(stream), pass, options);

@@ -157,44 +157,46 @@ std::vector<ModelConfig> decoding_configs() {
 }
 
 TEST(Transformer, DecodingWithTheCacheIsTheForwardPassBitForBit) {
-    for (const ModelConfig& config : decoding_configs()) {
-        SmallModel small(config);
-        const Tokens tokens(2, std::min<std::int64_t>(config.context, 75), config.vocabulary);
-        const std::int64_t prompt = config.context > 75 ? 66 : 3;  // fed at once, the rest one by one
-        DecodeState state = small.model.start_decoding(small.stream, tokens.samples, config.context);
-        for (std::int64_t t = 0; t < tokens.length;) {
-            const std::int64_t step = t == 0 ? prompt : 1;
-            std::vector<std::int32_t> ids;
-            for (std::int64_t sample = 0; sample < tokens.samples; ++sample)
-                for (std::int64_t i = t; i < t + step; ++i)
-                    ids.push_back(at(tokens.ids, sample * tokens.length + i));
-            t += step;
-            const Tensor logits = small.model.decode(
-                small.stream, Tensor::from<std::int32_t>(small.stream, {tokens.samples, step}, ids), state);
-            EXPECT_EQ(state.length, t);
+    for (const ModelConfig& config : decoding_configs())
+        for (const DType dtype : {DType::f32, DType::bf16, DType::f16}) {
+            SmallModel small(config, 1, dtype);
+            const Tokens tokens(2, std::min<std::int64_t>(config.context, 75), config.vocabulary);
+            const std::int64_t prompt = config.context > 75 ? 66 : 3;  // fed at once, the rest one by one
+            DecodeState state = small.model.start_decoding(small.stream, tokens.samples, config.context);
+            for (std::int64_t t = 0; t < tokens.length;) {
+                const std::int64_t step = t == 0 ? prompt : 1;
+                std::vector<std::int32_t> ids;
+                for (std::int64_t sample = 0; sample < tokens.samples; ++sample)
+                    for (std::int64_t i = t; i < t + step; ++i)
+                        ids.push_back(at(tokens.ids, sample * tokens.length + i));
+                t += step;
+                const Tensor logits = small.model.decode(
+                    small.stream, Tensor::from<std::int32_t>(small.stream, {tokens.samples, step}, ids),
+                    state);
+                EXPECT_EQ(state.length, t);
 
-            Tokens last = tokens;  // only the target after position t - 1 counts
-            std::vector<std::int32_t> targets;
-            for (std::int64_t i = 0; i < count(last.targets); ++i) {
-                if (i % tokens.length == t - 1)
-                    targets.push_back(at(last.targets, i));
-                else
-                    at(last.targets, i) = -1;
+                Tokens last = tokens;  // only the target after position t - 1 counts
+                std::vector<std::int32_t> targets;
+                for (std::int64_t i = 0; i < count(last.targets); ++i) {
+                    if (i % tokens.length == t - 1)
+                        targets.push_back(at(last.targets, i));
+                    else
+                        at(last.targets, i) = -1;
+                }
+                std::vector<double> loss(2), nll(2);
+                std::vector<std::int64_t> correct(2);
+                kernels::CrossEntropyArgs args{.rows = 2, .vocabulary = config.vocabulary};
+                args.logits = logits.data<float>();
+                args.targets = targets.data();
+                args.loss = loss.data();
+                args.nll = nll.data();
+                args.correct = correct.data();
+                small.stream.run([&](auto& s) { kernels::cross_entropy(s, args); });
+                const SmallModel::Sums forward = small.forward(last);
+                EXPECT_EQ(nll, forward.nll) << "after position " << t - 1;
+                EXPECT_EQ(correct, forward.correct);
             }
-            std::vector<double> loss(2), nll(2);
-            std::vector<std::int64_t> correct(2);
-            kernels::CrossEntropyArgs args{.rows = 2, .vocabulary = config.vocabulary};
-            args.logits = logits.data<float>();
-            args.targets = targets.data();
-            args.loss = loss.data();
-            args.nll = nll.data();
-            args.correct = correct.data();
-            small.stream.run([&](auto& s) { kernels::cross_entropy(s, args); });
-            const SmallModel::Sums forward = small.forward(last);
-            EXPECT_EQ(nll, forward.nll) << "after position " << t - 1;
-            EXPECT_EQ(correct, forward.correct);
         }
-    }
 }
 
 TEST(Transformer, DecodesASampleAsItWouldAlone) {
