@@ -9,6 +9,7 @@
 #include "model/base/error.h"
 #include "parallel/lanes.h"
 #include "trainer/bench.h"
+#include "trainer/options.h"
 
 namespace skein {
 namespace {
@@ -69,6 +70,7 @@ int run_bench_command(const Arguments& arguments, Ranks& ranks) {
         options.threads =
             threads_of_a_rank(static_cast<int>(arguments.integer("threads", 0, 4096)), own, ranks);
         options.bucket_megabytes = arguments.config.parallel.bucket_megabytes;
+        options.precision = arguments.config.train.precision;
         asked.lanes = static_cast<int>(arguments.integer("lanes", 0, 1 << 20));
         asked.overlap = arguments.config.parallel.overlap;
         if (asked.lanes == 0)  // as few as the ranks allow
@@ -84,6 +86,7 @@ int run_bench_command(const Arguments& arguments, Ranks& ranks) {
     nlohmann::ordered_json json{{"shape", shape->name},
                                 {"ranks", ranks.session().size()},
                                 {"threads", options.threads},
+                                {"precision", get_option(arguments.config, "train.precision")},
                                 {"sgemm_gflops", peak}};
     json.update(json_of(results.front()));
     for (std::size_t i = 1; i < results.size(); ++i) json["compared"].push_back(json_of(results[i]));
@@ -120,7 +123,7 @@ Command bench_command() {
          .help = "end with one line of JSON",
          .kind = CommandOption::Kind::kFlag},
     };
-    command.run_options = {"parallel.overlap", "parallel.bucket-megabytes"};
+    command.run_options = {"train.precision", "parallel.overlap", "parallel.bucket-megabytes"};
     command.run_on_ranks = run_bench_command;
     return command;
 }

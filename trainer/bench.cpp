@@ -106,6 +106,7 @@ RunConfig config_of(const BenchShape& shape, const BenchOptions& options, const 
     config.model = shape.model;
     config.train.batch = shape.batch;
     config.train.label_smoothing = shape.label_smoothing;
+    config.train.precision = options.precision;
     config.schedule.peak = 1e-4;
     config.schedule.floor = 1e-5;
     config.parallel.lanes = variant.lanes;

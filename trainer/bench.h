@@ -30,6 +30,7 @@ struct BenchOptions {
     std::int64_t steps = 10, warmup = 3;
     int threads = 1;
     double bucket_megabytes = 1.0;
+    Precision precision = Precision::kFp32;
     std::vector<BenchVariant> variants;  ///< at least one; a step of each by turns
 };
 

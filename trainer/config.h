@@ -4,14 +4,18 @@
 #include <string>
 
 #include "data/pair_sampler.h"
+#include "model/base/loss_scale.h"
 #include "model/nn/model_config.h"
+#include "model/tensor/dtype.h"
 #include "parallel/lanes.h"
 
 namespace skein {
 
 enum class OptimizerKind { kAdam, kAdamW };
 enum class ScheduleKind { kConstant, kLinear, kCosine, kInverseSqrt, kNoam, kWsd };
-enum class Precision { kF32 };
+/// What weights, activations and their gradients are held in; f32 master weights, sums and statistics all the
+/// same.
+enum class Precision { kFp32, kBf16, kFp16 };
 
 /// [train]
 struct TrainSection {
@@ -24,8 +28,16 @@ struct TrainSection {
     std::uint64_t seed = 1;
     double label_smoothing = 0.0;
     double clip = 1.0;  ///< global gradient norm; 0: off
-    Precision precision = Precision::kF32;
-    std::int64_t max_skipped = 20;  ///< steps in a row with a non-finite loss or gradient before the run ends
+    Precision precision = Precision::kFp32;
+    /// fp16's loss scale: its first value, and LossScaleRule.
+    double loss_scale_start = 65536.0;
+    double loss_scale_growth = 2.0;
+    double loss_scale_backoff = 0.5;
+    std::int64_t loss_scale_interval = 2000;
+    std::int64_t loss_scale_hysteresis = 1;
+    /// Steps in a row with a non-finite loss or gradient before the run ends; those of fp16 that a smaller
+    /// loss scale may help are not counted.
+    std::int64_t max_skipped = 20;
 };
 
 /// [optimizer]
@@ -75,6 +87,12 @@ struct LogSection {
     std::int64_t every = 1;       ///< steps between lines in log.jsonl
     double plain_seconds = 10.0;  ///< between progress lines when the output is no terminal
 };
+
+constexpr DType dtype_of(Precision precision) {
+    return precision == Precision::kBf16   ? DType::bf16
+           : precision == Precision::kFp16 ? DType::f16
+                                           : DType::f32;
+}
 
 /// Everything that a training run is a function of, besides its data. Every field is an option of the same
 /// dotted name.

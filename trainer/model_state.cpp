@@ -19,6 +19,7 @@ std::unique_ptr<Objective> load_objective(const Checkpoint& checkpoint, Communic
     const RunConfig config = from_settings(checkpoint.manifest().run.configuration);
     std::unique_ptr<Objective> objective = make_objective(stream, config.model, config.train.seed);
     checkpoint.load(world, parameter_tensors(objective->model().parameters()), kParametersPrefix);
+    objective->model().parameters().keep_copies(stream, dtype_of(config.train.precision));
     return objective;
 }
 

@@ -12,8 +12,8 @@ namespace skein {
 /// The model's parameters as tensors to be saved or loaded. They borrow the parameters' memory.
 std::vector<StateTensor> parameter_tensors(ParameterList& parameters);
 
-/// Collective: the model of a checkpoint with its weights, on the stream, which must outlive it. Throws
-/// CheckpointError.
+/// Collective: the model of a checkpoint with its weights, in the precision that it was trained in, on the
+/// stream, which must outlive it. Throws CheckpointError.
 std::unique_ptr<Objective> load_objective(const Checkpoint& checkpoint, Communicator& world, Stream& stream);
 
 /// Under which names the SHA-256 of a run's tokenizers stand in RunState::leans_on.

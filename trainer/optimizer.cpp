@@ -32,6 +32,7 @@ void Optimizer::step(std::int64_t update, double rate, double gradient_scale) {
         args.decoupled_decay = section_.kind == OptimizerKind::kAdamW ? decay : 0.0f;
         args.count = parameter.leaf.value.elements();
         args.parameter = parameter.leaf.value.data<float>();
+        args.copy = parameter.leaf.copy ? parameter.leaf.copy.operand() : Operand{};
         args.gradient = parameter.leaf.gradient.data<float>();
         args.moment1 = moment1_[i].data<float>();
         args.moment2 = moment2_[i].data<float>();

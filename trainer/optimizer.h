@@ -9,7 +9,7 @@
 namespace skein {
 
 /// Adam or AdamW over a list of parameters: their moments, and the update. Moments are f32 of the parameters'
-/// shapes.
+/// shapes. Where a parameter has a 16-bit copy, it follows.
 class Optimizer {
   public:
     /// The parameters must outlive it.

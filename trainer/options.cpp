@@ -174,6 +174,15 @@ Kind device() {
             }};
 }
 
+Kind precision() {
+    Kind kind = choice(Field{&RunConfig::train, &TrainSection::precision},
+                       {{"fp32", Precision::kFp32}, {"bf16", Precision::kBf16}, {"fp16", Precision::kFp16}});
+    kind.set = [set = kind.set](RunConfig& config, std::string_view value) {
+        return set(config, value == "f32" ? "fp32" : value);  // its name in older checkpoints
+    };
+    return kind;
+}
+
 std::vector<Option> make_table() {
     std::vector<Option> table;
     const RunConfig defaults;
@@ -255,10 +264,22 @@ std::vector<Option> make_table() {
     add("train.label-smoothing", kNotice, number(train(&T::label_smoothing), kProbability),
         "share of the target spread over the vocabulary");
     add("train.clip", kNotice, number(train(&T::clip), {0.0, true}), "largest global gradient norm; 0: none");
-    add("train.precision", kNotice, choice(train(&T::precision), {{"f32", Precision::kF32}}),
-        "of matrix products");
+    add("train.precision", kNotice, precision(),
+        "of weights, activations and matrix products; master weights, sums and statistics are fp32");
+    add("train.loss-scale-start", kNotice,
+        number(train(&T::loss_scale_start), {kLeastLossScale, true, kMostLossScale, true}),
+        "fp16: what the loss's gradient is multiplied by at first");
+    add("train.loss-scale-growth", kNotice, number(train(&T::loss_scale_growth), {1.0, true}),
+        "fp16: the loss scale's factor after so many steps without an overflow");
+    add("train.loss-scale-interval", kNotice, integer(train(&T::loss_scale_interval), 1),
+        "fp16: how many steps those are");
+    add("train.loss-scale-backoff", kNotice, number(train(&T::loss_scale_backoff), {0.0, false, 1.0, true}),
+        "fp16: the loss scale's factor after an overflow");
+    add("train.loss-scale-hysteresis", kNotice, integer(train(&T::loss_scale_hysteresis), 1),
+        "fp16: the overflow, counted since the scale last grew, from which on it backs off");
     add("train.max-skipped", kFree, integer(train(&T::max_skipped), 1),
-        "steps in a row with a non-finite loss or gradient that end the run");
+        "steps in a row with a non-finite loss or gradient that end the run; of fp16 those at the least loss "
+        "scale");
 
     const auto optimizer = [](auto member) { return Field{&RunConfig::optimizer, member}; };
     using O = OptimizerSection;

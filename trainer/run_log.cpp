@@ -66,6 +66,7 @@ void RunLog::step(std::int64_t step, const StepOutcome& outcome, double seconds)
                  {"samples", outcome.samples},
                  {"seconds", seconds},
                  {"tokens_per_second", static_cast<double>(outcome.tokens) / seconds}};
+    if (outcome.loss_scale) line["loss_scale"] = *outcome.loss_scale;
     if (outcome.skipped) line["skipped"] = true;
     write(line.dump());
 }

@@ -24,6 +24,7 @@ constexpr std::size_t kBatchesAhead = 4;
 constexpr std::uint64_t kStopFlag = 1, kLockLostFlag = 2, kUnreadFlag = 4;
 constexpr const char* kDataName = "data";
 constexpr const char* kNotFinite = "not finite";
+constexpr const char* kOverflow = "overflow";
 constexpr const char* kInARow = "in a row";
 
 std::string find_text(const NamedTexts& texts, const std::string& name) {
@@ -66,7 +67,10 @@ Trainer::Trainer(TrainRequest request, Communicator& world, Communicator& data, 
         else if (!request_.init.empty())
             load_weights(request_.init);
     });
-    together_([&] { start_log(from); });
+    together_([&] {
+        objective_->model().parameters().refresh_copies(*stream_);
+        start_log(from);
+    });
 }
 
 Trainer::~Trainer() = default;
@@ -207,9 +211,12 @@ void Trainer::resume_from(const Checkpoint& checkpoint) {
     saved.configuration = std::move(state_.configuration);
     saved.leans_on = std::move(state_.leans_on);
     saved.grid = state_.grid;
+    const RunConfig before = from_settings(checkpoint.manifest().run.configuration);
+    if (before.train.precision == config_.train.precision)
+        training_step_->resume_loss_scale(saved.loss_scale);
     const bool same_measure =
         find_text(checkpoint.manifest().run.leans_on, kDataName) == folder_.fingerprint &&
-        from_settings(checkpoint.manifest().run.configuration).eval.samples == config_.eval.samples;
+        before.eval.samples == config_.eval.samples;
     if (saved.best && (request_.resume != "auto" || !same_measure)) {
         say("the best validation loss so far is not carried over: it is of another folder or other "
             "validation data");
@@ -265,6 +272,7 @@ std::vector<StateTensor> Trainer::state_tensors() {
 }
 
 SaveOutcome Trainer::save() {
+    state_.loss_scale = training_step_->loss_scale();
     SaveOutcome outcome = store_->save(world_, {state_, state_tensors(), tokenizer_files_});
     if (outcome) {
         saved_step_ = state_.step;
@@ -310,10 +318,14 @@ void Trainer::count_skip(const StepOutcome& outcome) {
         if (!state_.skips.empty()) skips(kInARow) = 0;
         return;
     }
-    ++skips(kNotFinite);
-    ++skips(kInARow);
-    say(text("step ", state_.step, " skipped: loss ", outcome.loss, ", gradient norm ",
-             outcome.gradient_norm));
+    ++skips(outcome.overflow ? kOverflow : kNotFinite);
+    if (!outcome.overflow) ++skips(kInARow);
+    std::string line = text("step ", state_.step, " skipped: loss ", outcome.loss, ", gradient norm ",
+                            outcome.gradient_norm);
+    if (outcome.loss_scale)
+        line +=
+            text("; loss scale ", *outcome.loss_scale, ", from now on ", training_step_->loss_scale().scale);
+    say(line);
 }
 
 void Trainer::step(Prefetcher<Batch>& batches, const StopSignal& stop, StepOutcome& outcome,

@@ -16,6 +16,12 @@ GradientSyncOptions sync_options(const ParallelSection& parallel) {
     return options;
 }
 
+LossScaleRule loss_scale_rule(const TrainSection& train) {
+    return {train.loss_scale_growth, train.loss_scale_backoff,
+            static_cast<std::uint64_t>(train.loss_scale_interval),
+            static_cast<std::uint64_t>(train.loss_scale_hysteresis)};
+}
+
 }  // namespace
 
 TrainingStep::TrainingStep(const RunConfig& config, Objective& objective, Stream& stream, Communicator& data)
@@ -25,7 +31,10 @@ TrainingStep::TrainingStep(const RunConfig& config, Objective& objective, Stream
       data_(data),
       sync_(data, objective.model().parameters(), stream, sync_options(config.parallel)),
       optimizer_(config.optimizer, objective.model().parameters(), stream),
-      schedule_(config.schedule, config.schedule.horizon, config.model.width) {}
+      schedule_(config.schedule, config.schedule.horizon, config.model.width) {
+    objective.model().parameters().keep_copies(stream, dtype_of(config.train.precision));
+    if (config.train.precision == Precision::kFp16) loss_scale_.scale = config.train.loss_scale_start;
+}
 
 SampleRange TrainingStep::samples_of(LaneRange lanes, std::int64_t samples) const {
     return {sync_.lanes().samples(lanes.begin, samples).begin,
@@ -53,7 +62,7 @@ void TrainingStep::run_lane(int lane, const Batch& batch, std::int64_t step, dou
     sync_.begin_lane(lane);
     LossOptions options;
     options.label_smoothing = config_.train.label_smoothing;
-    options.gradient_scale = 1.0 / static_cast<double>(batch.target_tokens);
+    options.gradient_scale = loss_scale_.scale / static_cast<double>(batch.target_tokens);
     for (SampleRange pass{samples.begin, samples.begin}; pass.end < samples.end;) {
         pass = next_pass(batch, pass.end, samples.end, config_.train.micro_batch,
                          config_.train.micro_batch_tokens);
@@ -113,12 +122,18 @@ StepOutcome TrainingStep::run(const Batch& batch, std::int64_t step, std::int64_
 
     outcome.loss = gather(batch.samples, losses, outcome.flags) / static_cast<double>(outcome.tokens);
     ParameterList& parameters = objective_.model().parameters();
-    outcome.gradient_norm = gradient_norm(parameters, stream_);
+    const double loss_scale = loss_scale_.scale;
+    outcome.gradient_norm = gradient_norm(parameters, stream_) / loss_scale;
     outcome.skipped = !std::isfinite(outcome.loss) || !std::isfinite(outcome.gradient_norm);
     if (!outcome.skipped) {
         const double clip = config_.train.clip;
         const double scale = clip > 0.0 && outcome.gradient_norm > clip ? clip / outcome.gradient_norm : 1.0;
-        optimizer_.step(update, outcome.learning_rate, scale);
+        optimizer_.step(update, outcome.learning_rate, scale / loss_scale);
+    }
+    if (config_.train.precision == Precision::kFp16) {
+        outcome.loss_scale = loss_scale;
+        outcome.overflow = outcome.skipped && loss_scale > kLeastLossScale;
+        loss_scale_ = after_step(loss_scale_, loss_scale_rule(config_.train), outcome.skipped);
     }
     return outcome;
 }

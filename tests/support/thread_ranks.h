@@ -10,6 +10,7 @@
 #include <stdexcept>
 #include <string>
 #include <thread>
+#include <tuple>
 #include <utility>
 #include <vector>
 
@@ -23,20 +24,21 @@ class ThreadCommunicator final : public Communicator {
     struct Mail {
         std::mutex mutex;
         std::condition_variable arrived;
-        std::map<std::pair<int, int>, std::deque<std::vector<std::byte>>> boxes;  // by sender and receiver
+        // by channel, sender and receiver
+        std::map<std::tuple<int, int, int>, std::deque<std::vector<std::byte>>> boxes;
     };
 
-    ThreadCommunicator(std::shared_ptr<Mail> mail, int rank, int size)
-        : mail_(std::move(mail)), rank_(rank), size_(size) {}
+    ThreadCommunicator(std::shared_ptr<Mail> mail, int rank, int size, int channel = 0)
+        : mail_(std::move(mail)), rank_(rank), size_(size), channel_(channel) {}
     int rank() const override { return rank_; }
     int size() const override { return size_; }
     Pending start_exchange(std::span<const Outgoing> send, std::span<const Incoming> receive) override {
         std::unique_lock lock(mail_->mutex);
         for (const Outgoing& out : send)
-            mail_->boxes[{rank_, out.peer}].emplace_back(out.bytes.begin(), out.bytes.end());
+            mail_->boxes[{channel_, rank_, out.peer}].emplace_back(out.bytes.begin(), out.bytes.end());
         mail_->arrived.notify_all();
         for (const Incoming& in : receive) {
-            auto& box = mail_->boxes[{in.peer, rank_}];
+            auto& box = mail_->boxes[{channel_, in.peer, rank_}];
             mail_->arrived.wait(lock, [&] { return !box.empty(); });
             if (box.front().size() != in.bytes.size()) throw std::logic_error("message of another length");
             if (!in.bytes.empty()) std::memcpy(in.bytes.data(), box.front().data(), in.bytes.size());
@@ -47,11 +49,14 @@ class ThreadCommunicator final : public Communicator {
     Pending start_fast_all_reduce(std::span<float>) override {
         throw std::logic_error("not for tests on threads");
     }
-    std::unique_ptr<Communicator> duplicate() override { throw std::logic_error("not for tests on threads"); }
+    /// Ranks duplicate in the same order, so the copies' channels have the same numbers on all.
+    std::unique_ptr<Communicator> duplicate() override {
+        return std::make_unique<ThreadCommunicator>(mail_, rank_, size_, channel_ * 16 + ++duplicates_);
+    }
 
   private:
     std::shared_ptr<Mail> mail_;
-    int rank_, size_;
+    int rank_, size_, channel_, duplicates_ = 0;
 };
 
 /// Runs body(communicator) on `size` ranks and returns when all have; rethrows the first rank's exception.

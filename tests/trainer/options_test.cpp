@@ -32,6 +32,15 @@ TEST(Options, EveryDefaultReadsBackAsItself) {
     }
 }
 
+TEST(Options, PrecisionIsAlsoReadUnderTheNameThatOlderCheckpointsHave) {
+    RunConfig config;
+    set_option(config, "train.precision", "bf16");
+    set_option(config, "train.precision", "f32");
+    EXPECT_EQ(get_option(config, "train.precision"), "fp32");
+    EXPECT_EQ(message_of("train.precision", "half"),
+              "option --train.precision: found 'half', allowed is fp32, bf16 or fp16");
+}
+
 TEST(Options, EveryNameIsThereOnce) {
     std::set<std::string> names;
     for (const OptionInfo& option : run_options()) {

@@ -1,50 +1,7 @@
-#include "trainer/trainer.h"
-
-#include <gtest/gtest.h>
-
-#include <filesystem>
-#include <set>
-
-#include "tests/support/temporary_folder.h"
-#include "tests/trainer/small_run.h"
+#include "tests/trainer/trainer_fixture.h"
 
 namespace skein {
 namespace {
-
-class TrainerTest : public testing::Test {
-  protected:
-    TrainerTest() {
-        write_small_shard(folder_.path(), "train", 2000, 1);
-        write_small_shard(folder_.path(), "valid", 200, 1);
-    }
-
-    TrainResult train(const Settings& settings) {
-        TrainRequest request;
-        request.config = small_config(settings);
-        for (const auto& [name, value] : settings) request.given.insert(name);
-        request.data = folder_.path();
-        request.out = folder_ / "run";
-        request.threads = [](int) { return 1; };
-        lines_.clear();
-        const StopSignal stop;
-        TrainObserver observer;
-        observer.line = [&](const std::string& line) { lines_ += line + "\n"; };
-        Trainer trainer(
-            request, world_, data_, [](const std::function<void()>& part) { part(); }, observer);
-        return trainer.run(stop);
-    }
-
-    std::set<std::string> checkpoints() const {
-        std::set<std::string> names;
-        for (const auto& entry : std::filesystem::directory_iterator(folder_ / "run/checkpoints"))
-            names.insert(entry.path().filename().string());
-        return names;
-    }
-
-    TemporaryFolder folder_;
-    SoloCommunicator world_, data_;
-    std::string lines_;
-};
 
 // A rate too small to change a parameter: the first evaluation stays the best one.
 const Settings kStandStill{{"schedule.kind", "constant"}, {"schedule.peak", "1e-30"},

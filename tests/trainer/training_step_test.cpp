@@ -1,61 +1,13 @@
-#include "trainer/training_step.h"
-
 #include <gtest/gtest.h>
 
 #include <cmath>
-#include <cstring>
 #include <limits>
 
-#include "tests/trainer/small_run.h"
+#include "tests/trainer/small_training.h"
 #include "trainer/option_values.h"
 
 namespace skein {
 namespace {
-
-/// A model with its step, on one rank.
-struct Training {
-    explicit Training(const RunConfig& given, int threads = 1)
-        : config(given),
-          stream(threads),
-          objective(make_objective(stream, config.model, 5)),
-          step(config, *objective, stream, alone) {}
-
-    Batch batch(std::int64_t number) const {
-        TokenBatch part;
-        part.context = static_cast<std::uint64_t>(config.model.context);
-        const std::int64_t count = config.train.batch * config.model.context;
-        const std::vector<std::int32_t> ids = small_text(count + 1, static_cast<std::int32_t>(number % 20));
-        part.inputs.assign(ids.begin(), ids.end() - 1);
-        part.targets.assign(ids.begin() + 1, ids.end());
-        Batch batch;
-        batch.samples = config.train.batch;
-        batch.target_tokens = count;
-        batch.own = step.own_samples(config.train.batch);
-        batch.part = std::move(part);
-        return batch;
-    }
-    ParameterList& parameters() { return objective->model().parameters(); }
-    StepOutcome run(std::int64_t number) { return step.run(batch(number), number, number + 1, 0); }
-    std::vector<float> first_moments() {
-        std::vector<float> all;
-        for (std::size_t i = 0; i < parameters().size(); ++i) {
-            const auto values = step.optimizer().moment1(i).span<float>();
-            all.insert(all.end(), values.begin(), values.end());
-        }
-        return all;
-    }
-
-    RunConfig config;
-    SoloCommunicator alone;
-    Stream stream;
-    std::unique_ptr<Objective> objective;
-    TrainingStep step;
-};
-
-bool same_bits(const std::vector<float>& one, const std::vector<float>& other) {
-    return one.size() == other.size() &&
-           std::memcmp(one.data(), other.data(), one.size() * sizeof(float)) == 0;
-}
 
 TEST(TrainingStep, GivesTheSameBitsForAnyNumberOfThreads) {
     Training one(small_config());
