@@ -4,6 +4,7 @@
 #include <cmath>
 
 #include "data/line_reader.h"
+#include "data/utf8.h"
 #include "model/base/error.h"
 
 namespace skein {
@@ -38,10 +39,6 @@ void read_line_pairs(const std::vector<std::string>& sources, const std::vector<
             take(source_line, target_line);
         }
     }
-}
-
-bool is_blank(const std::string& line) {
-    return line.find_first_not_of(" \t\r\v\f") == std::string::npos;
 }
 
 /// What one reading of the text tells.

@@ -96,4 +96,8 @@ std::size_t byte_of_character(std::string_view text, std::uint64_t characters) {
     return text.size();
 }
 
+bool is_blank(std::string_view text) {
+    return text.find_first_not_of(" \t\r\v\f\n") == std::string_view::npos;
+}
+
 }  // namespace skein

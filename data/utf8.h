@@ -28,4 +28,7 @@ std::uint64_t count_characters(std::string_view text);
 /// many.
 std::size_t byte_of_character(std::string_view text, std::uint64_t characters);
 
+/// Whether there is nothing in it but ASCII white space.
+bool is_blank(std::string_view text);
+
 }  // namespace skein

@@ -178,10 +178,6 @@ class Translation {
 
 }  // namespace
 
-bool is_blank(std::string_view text) {
-    return text.find_first_not_of(" \t\r\v\f\n") == std::string_view::npos;
-}
-
 SourceSentence encode_source(const Tokenizer& tokenizer, std::string_view sentence, std::int64_t context) {
     SourceSentence out;
     if (is_blank(sentence)) return out;

@@ -23,9 +23,6 @@ struct SourceSentence {
 /// UTF-8.
 SourceSentence encode_source(const Tokenizer& tokenizer, std::string_view sentence, std::int64_t context);
 
-/// Whether there is nothing in it but white space.
-bool is_blank(std::string_view text);
-
 struct TranslateOptions {
     /// How each line is decoded. Its begin and end are set by translate_lines to those of SentencePieceIds.
     BeamOptions beam;

@@ -14,11 +14,6 @@
 
 namespace skein {
 
-enum class GradientReduction {
-    kLanes,  ///< the fixed tree over lanes: the same bits on any number of ranks
-    kFast,   ///< the library's own all-reduce of each rank's plain sum
-};
-
 /// One order of calls for each phase of a bucket: when a phase begins differs from rank to rank.
 struct ExchangeGroups {
     /// Collective. To be made before anything that may fail on one rank only, or the others wait for it here.

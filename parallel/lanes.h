@@ -5,6 +5,12 @@
 
 namespace skein {
 
+/// How gradients are added up.
+enum class GradientReduction {
+    kLanes,  ///< the fixed tree over lanes: the same bits on any number of ranks
+    kFast,   ///< the library's own all-reduce of each rank's plain sum
+};
+
 /// [begin, end).
 struct LaneRange {
     int begin = 0, end = 0;

@@ -5,13 +5,13 @@
 
 #include "data/pair_sampler.h"
 #include "model/nn/model_config.h"
+#include "parallel/lanes.h"
 
 namespace skein {
 
 enum class OptimizerKind { kAdam, kAdamW };
 enum class ScheduleKind { kConstant, kLinear, kCosine, kInverseSqrt, kNoam, kWsd };
 enum class Precision { kF32 };
-enum class ReductionKind { kLanes, kFast };
 
 /// [train]
 struct TrainSection {
@@ -52,7 +52,7 @@ struct ParallelSection {
     int tensor = 1;
     int lanes = 0;    ///< 0: the largest power of two that divides the batch, at most 8
     int threads = 0;  ///< 0: the processors this rank is bound to
-    ReductionKind reduction = ReductionKind::kLanes;
+    GradientReduction reduction = GradientReduction::kLanes;
     double bucket_megabytes = 1.0;
     bool overlap = true;
 };

@@ -300,7 +300,8 @@ std::vector<Option> make_table() {
     add("parallel.threads", kFree, integer(parallel(&P::threads), 0, 4096),
         "threads of a rank; 0: the cores that it is bound to");
     add("parallel.reduction", kNotice,
-        choice(parallel(&P::reduction), {{"lanes", ReductionKind::kLanes}, {"fast", ReductionKind::kFast}}),
+        choice(parallel(&P::reduction),
+               {{"lanes", GradientReduction::kLanes}, {"fast", GradientReduction::kFast}}),
         "lanes: the same bits on any number of ranks; fast: the library's all-reduce");
     add("parallel.bucket-megabytes", kFree,
         number(parallel(&P::bucket_megabytes), {0.0, false, 1024.0, true}), "gradients sent at once");

@@ -53,6 +53,35 @@ Settings paper_settings(const char* heads, const char* width, const char* ff, co
             {"schedule.warmup", "4000"}};
 }
 
+/// The sizes of fairseq's published "tiny" Transformer for Multi30k; the rest was chosen so that half an hour
+/// on two cores is enough.
+Settings multi30k_settings() {
+    return {{"model.kind", "encoder-decoder"},
+            {"model.layers", "4"},
+            {"model.heads", "4"},
+            {"model.width", "128"},
+            {"model.ff", "256"},
+            {"model.context", "128"},
+            {"model.norm", "pre"},
+            {"model.position", "sinusoidal"},
+            {"model.activation", "relu"},
+            {"model.dropout", "0.1"},
+            {"train.steps", "5500"},
+            {"train.batch", "0"},
+            {"train.batch-tokens", "3072"},
+            {"train.label-smoothing", "0.1"},
+            {"optimizer.kind", "adamw"},
+            {"optimizer.beta2", "0.98"},
+            {"optimizer.weight-decay", "0"},
+            {"schedule.kind", "cosine"},
+            {"schedule.peak", "0.003"},
+            {"schedule.floor", "1e-05"},
+            {"schedule.warmup", "500"},
+            {"parallel.lanes", "4"},
+            {"checkpoint.every", "1000"},
+            {"eval.every", "250"}};
+}
+
 /// nanoGPT's two settings for Tiny Shakespeare by characters.
 Settings shakespeare_settings(const char* layers, const char* heads, const char* width, const char* context,
                               const char* batch, const char* steps, const char* dropout) {
@@ -96,6 +125,8 @@ const std::vector<Preset>& presets() {
          gpt2_settings("12", "12", "768", "6e-04", "6e-05")},
         {"gpt2-medium", "GPT-2 350M: 24 layers, width 1024; rate of GPT-3, table 2.1",
          gpt2_settings("24", "16", "1024", "3e-04", "3e-05")},
+        {"multi30k", "translation of 29,000 sentence pairs (Multi30k) on two cores: 4 + 4 layers, width 128",
+         multi30k_settings()},
         {"transformer-base", "the base model of Vaswani et al., 2017: 6 + 6 layers, width 512",
          paper_settings("8", "512", "2048", "0.1", "100000")},
         {"transformer-big", "the big model of Vaswani et al., 2017: 6 + 6 layers, width 1024",

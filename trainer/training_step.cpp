@@ -12,8 +12,7 @@ GradientSyncOptions sync_options(const ParallelSection& parallel) {
     options.lanes = parallel.lanes;
     options.bucket_bytes = static_cast<std::size_t>(parallel.bucket_megabytes * 1048576.0);
     options.overlap = parallel.overlap;
-    options.reduction =
-        parallel.reduction == ReductionKind::kFast ? GradientReduction::kFast : GradientReduction::kLanes;
+    options.reduction = parallel.reduction;
     return options;
 }
 

@@ -176,7 +176,7 @@ TEST(PairSampler, PairsLongerThanTheContextAreAnErrorDroppedOrTruncated) {
     } catch (const DataError& error) {
         EXPECT_STREQ(error.what(),
                      "pairs: pair 17 has 10 source and 3 target tokens, wanted at most 9 for a context of 10 "
-                     "with an end token");
+                     "with an end token (--train.long-pairs drops or truncates them)");
     }
     options.long_pairs = LongPairs::kDrop;
     const PairSampler dropping(lengths, options);

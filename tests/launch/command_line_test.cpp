@@ -112,7 +112,8 @@ TEST(CommandLine, ContradictionsAndLeftoversAreErrors) {
     EXPECT_EQ(error_of({"one", "two"}), "unexpected argument 'two': see skein try --help");
     EXPECT_NE(error_of({"--train.steps"}), "no error");
     EXPECT_EQ(error_of({"--preset", "huge"}),
-              "option --preset: found 'huge', allowed is shakespeare-nano, shakespeare, gpt2 or gpt2-medium");
+              "option --preset: found 'huge', allowed is shakespeare-nano, shakespeare, gpt2, gpt2-medium, "
+              "multi30k, transformer-base or transformer-big");
 }
 
 TEST(CommandLine, ABadConfigurationFileIsNamed) {

@@ -4,6 +4,7 @@
 #include <string>
 
 #include "model/nn/parameter.h"
+#include "tests/model/nn/small_model.h"
 #include "tests/support/gradient_check.h"
 #include "tests/support/reference_model.h"
 
