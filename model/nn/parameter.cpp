@@ -1,10 +1,10 @@
 #include "model/nn/parameter.h"
 
 #include <cmath>
-#include <numbers>
 #include <utility>
 
 #include "model/base/error.h"
+#include "model/base/normal.h"
 #include "model/base/parallel_for.h"
 #include "model/base/philox.h"
 #include "model/kernels/elementwise.h"
@@ -12,19 +12,9 @@
 namespace skein {
 namespace {
 
-// Box and Muller (1958): each philox block gives two normals of 53-bit uniforms. Element 2j and 2j + 1 take
-// block j.
 double normal_at(PhiloxKey key, std::int64_t index) {
-    const PhiloxBlock words = philox_at(static_cast<std::uint64_t>(index / 2), key);
-    const double radius_word = (words[0] + 0.5) * 0x1p-32 + words[1] * 0x1p-64;  // in (0, 1)
-    const double angle = 2.0 * std::numbers::pi * (words[2] * 0x1p-32 + words[3] * 0x1p-64);
-    const double radius = std::sqrt(-2.0 * std::log(radius_word));
-    return radius * (index % 2 == 0 ? std::cos(angle) : std::sin(angle));
-}
-
-double uniform_at(PhiloxKey key, std::int64_t index) {
-    const PhiloxBlock words = philox_at(static_cast<std::uint64_t>(index / 4), key);
-    return (words[static_cast<std::size_t>(index % 4)] + 0.5) * 0x1p-32;
+    const NormalParts parts = normal_parts_at(key, index);
+    return std::sqrt(parts.radius_square) * parts.direction;
 }
 
 }  // namespace

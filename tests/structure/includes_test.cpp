@@ -139,11 +139,20 @@ TEST(Structure, HeadersAreFreeOfVendorHeaders) {
     }
 }
 
+TEST(Structure, CudasHeadersStayWithItsKernels) {
+    for (const Include& include : source_includes()) {
+        if (include.quoted) continue;
+        for (const char* vendor : {"cuda", "cublas", "cudnn", "nv"})
+            EXPECT_TRUE(!include.path.starts_with(vendor) || include.file.starts_with("model/kernels/cuda/"))
+                << include.file << " includes <" << include.path << ">";
+    }
+}
+
 TEST(Structure, EveryHeaderIsGuardedOnce) {
     for (const char* folder : {"model", "data", "parallel", "checkpoint", "trainer", "launch", "tests"}) {
         if (!fs::exists(kRoot / folder)) continue;
         for (const fs::directory_entry& entry : fs::recursive_directory_iterator(kRoot / folder)) {
-            if (entry.path().extension() != ".h") continue;
+            if (entry.path().extension() != ".h" && entry.path().extension() != ".cuh") continue;
             std::ifstream in(entry.path());
             const std::string all{std::istreambuf_iterator<char>(in), std::istreambuf_iterator<char>()};
             EXPECT_NE(all.find("#pragma once\n"), std::string::npos) << entry.path();

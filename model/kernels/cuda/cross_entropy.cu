@@ -1,0 +1,102 @@
+#include "model/kernels/cuda/cross_entropy.h"
+
+#include "model/kernels/cuda/eight.cuh"
+#include "model/kernels/cuda/math.cuh"
+#include "model/kernels/cuda/reduce.cuh"
+
+namespace skein::kernels::cuda {
+
+inline constexpr int kRowThreads = 256;
+inline constexpr float kLowest = -3.4028235e38f;
+
+/// Calls body(c, how many are left) for this thread's eights of a row: thread t those from 8 t on, every 8 ·
+/// threads.
+template <class Body>
+__device__ inline void for_own_eights(std::int64_t width, const Body& body) {
+    for (std::int64_t c = thread_index() * std::int64_t{8}; c < width; c += kRowThreads * 8)
+        body(c, width - c);
+}
+
+/// The largest logit of a row, and the first place where it stands.
+template <class T>
+__device__ inline Largest largest_of_row(const T* x, std::int64_t vocabulary, bool aligned) {
+    const Largest none{kLowest, vocabulary};
+    Largest best = none;
+    for_own_eights(vocabulary, [&](std::int64_t c, std::int64_t left) {
+        const Eight values = load_eight(x + c, left, aligned, kLowest);
+        for (int i = 0; i < 8; ++i)
+            if (i < left && values.v[i] > best.value) best = {values.v[i], c + i};
+    });
+    return block_largest(best, none);
+}
+
+template <class T>
+__device__ inline void pad_row(const CrossEntropyArgs<T>& args, T* x, std::int64_t r, bool aligned) {
+    if (args.gradient)
+        for_own_eights(args.vocabulary, [&](std::int64_t c, std::int64_t left) {
+            store_eight(x + c, eight_of(0.0f), left, aligned);
+        });
+    if (thread_index() == 0) {
+        args.loss[r] = args.nll[r] = 0.0;
+        args.correct[r] = 0;
+    }
+}
+
+/// A block a row.
+template <class T>
+__global__ void __launch_bounds__(kRowThreads) cross_entropy_kernel(CrossEntropyArgs<T> args, bool aligned) {
+    const std::int64_t r = block_index(), vocabulary = args.vocabulary;
+    T* x = args.logits + r * vocabulary;
+    const std::int32_t target = args.targets[r];
+    if (target < 0) return pad_row(args, x, r, aligned);
+    const float target_logit = widen(x[target]);  // read by all before the barriers below, written after them
+    const Largest largest = largest_of_row(x, vocabulary, aligned);
+    const float highest = largest.value;
+
+    double sums[2] = {0.0, 0.0};  // of the exponentials, and of x - highest
+    for_own_eights(vocabulary, [&](std::int64_t c, std::int64_t left) {
+        Eight value = load_eight(x + c, left, aligned, highest), e;
+        for (int i = 0; i < 8; ++i) {
+            value.v[i] -= highest;
+            e.v[i] = i < left ? exp_of(value.v[i]) : 0.0f;
+        }
+        sums[0] += static_cast<double>(sum_of(e));
+        sums[1] += static_cast<double>(sum_of(value));
+    });
+    block_sums(sums);
+    const double total = sums[0], share = args.smoothing / static_cast<double>(vocabulary);
+
+    if (args.gradient) {
+        const double scale = static_cast<double>(args.gradient_scale);
+        const auto factor = static_cast<float>(scale / total), uniform = static_cast<float>(-share * scale);
+        const auto of_target = static_cast<float>((1.0 - args.smoothing) * scale);
+        for_own_eights(vocabulary, [&](std::int64_t c, std::int64_t left) {
+            Eight value = load_eight(x + c, left, aligned);
+            for (int i = 0; i < 8; ++i) {
+                value.v[i] = fmaf(exp_of(value.v[i] - highest), factor, uniform);
+                if (c + i == target) value.v[i] -= of_target;
+            }
+            store_eight(x + c, value, left, aligned);
+        });
+    }
+    if (thread_index() == 0) {
+        const double log_total = log(total);
+        const double nll = log_total - (static_cast<double>(target_logit) - static_cast<double>(highest));
+        args.nll[r] = nll;
+        args.loss[r] =
+            (1.0 - args.smoothing) * nll + share * (static_cast<double>(vocabulary) * log_total - sums[1]);
+        args.correct[r] = largest.index == target ? 1 : 0;
+    }
+}
+
+template <class T>
+void cross_entropy(CudaStream& stream, const CrossEntropyArgs<T>& args) {
+    launch<cross_entropy_kernel<T>>({args.rows, 1}, kRowThreads, stream, args,
+                                    rows_are_aligned(args.vocabulary, args.logits));
+}
+
+template void cross_entropy(CudaStream&, const CrossEntropyArgs<float>&);
+template void cross_entropy(CudaStream&, const CrossEntropyArgs<Bf16>&);
+template void cross_entropy(CudaStream&, const CrossEntropyArgs<F16>&);
+
+}  // namespace skein::kernels::cuda

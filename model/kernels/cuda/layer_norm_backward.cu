@@ -1,0 +1,88 @@
+#include "model/kernels/cuda/layer_norm.h"
+#include "model/kernels/cuda/reduce.cuh"
+#include "model/kernels/cuda/row_in_registers.cuh"
+#include "model/kernels/cuda/sums.h"
+
+namespace skein::kernels::cuda {
+
+inline constexpr std::int64_t kNormPartRows = 16;
+
+/// A block takes a part of 16 rows, one after the other, and keeps its sums of dgamma and dbeta in registers.
+template <class T, int kOwned>
+__global__ void __launch_bounds__(kMostRowThreads)
+    layer_norm_backward_kernel(LayerNormBackwardArgs<T> args, bool aligned, bool parts_aligned) {
+    const auto width = static_cast<float>(args.width);
+    const std::int64_t first = block_index() * kNormPartRows,
+                       end = std::min(args.rows, first + kNormPartRows);
+    Eight gamma[kOwned], gamma_sums[kOwned], beta_sums[kOwned];
+    for (int k = 0; k < kOwned; ++k) {
+        gamma[k] = load_eight(args.gamma + owned_column(k), args.width - owned_column(k), aligned);
+        gamma_sums[k] = beta_sums[k] = eight_of(0.0f);
+    }
+    for (std::int64_t r = first; r < end; ++r) {
+        const float mean = args.mean[r], rstd = args.rstd[r];
+        Eight n[kOwned], g[kOwned];
+        float sums[2] = {0.0f, 0.0f};  // of g and of g · n
+        for (int k = 0; k < kOwned; ++k) {
+            const std::int64_t c = owned_column(k), left = args.width - c;
+            n[k] = load_eight(args.sum + r * args.width + c, left, aligned, mean);  // n is 0 past the end
+            const Eight dy = load_eight(args.dy + r * args.width + c, left, aligned);
+            Eight product;
+            for (int i = 0; i < 8; ++i) {
+                n[k].v[i] = (n[k].v[i] - mean) * rstd;
+                g[k].v[i] = dy.v[i] * gamma[k].v[i];
+                product.v[i] = g[k].v[i] * n[k].v[i];
+                gamma_sums[k].v[i] = fmaf(dy.v[i], n[k].v[i], gamma_sums[k].v[i]);
+            }
+            add_to(beta_sums[k], dy);
+            sums[0] += sum_of(g[k]);
+            sums[1] += sum_of(product);
+        }
+        block_sums(sums);
+        const float g_mean = sums[0] / width, gn_mean = sums[1] / width;
+        for (int k = 0; k < kOwned; ++k) {
+            const std::int64_t c = owned_column(k), left = args.width - c;
+            if (left <= 0) break;
+            T* dsum = args.dsum + r * args.width + c;
+            Eight out;
+            for (int i = 0; i < 8; ++i) out.v[i] = rstd * (g[k].v[i] - g_mean - n[k].v[i] * gn_mean);
+            if (args.accumulate_sum) add_to(out, load_eight(dsum, left, aligned));
+            store_eight(dsum, out, left, aligned);
+        }
+    }
+    float* parts = args.workspace + block_index() * 2 * args.width;
+    for (int k = 0; k < kOwned; ++k) {
+        const std::int64_t c = owned_column(k), left = args.width - c;
+        if (left <= 0) break;
+        store_eight(parts + c, gamma_sums[k], left, parts_aligned);
+        store_eight(parts + args.width + c, beta_sums[k], left, parts_aligned);
+    }
+}
+
+std::int64_t layer_norm_workspace(std::int64_t rows, std::int64_t width) {
+    const std::int64_t parts = divide_up(rows, kNormPartRows);
+    return divide_up(parts * 2 * width, 8) * 8 + column_sums_workspace(parts, width);
+}
+
+template <class T>
+void layer_norm_backward(CudaStream& stream, const LayerNormBackwardArgs<T>& args) {
+    const bool aligned = rows_are_aligned(args.width, args.sum, args.gamma, args.dy, args.dsum);
+    const bool parts_aligned = rows_are_aligned(args.width, args.workspace);
+    const std::int64_t parts = divide_up(args.rows, kNormPartRows);
+    for_row_shape("layer_norm_backward", args.width, [&](int threads, auto owned) {
+        launch<layer_norm_backward_kernel<T, decltype(owned)::value>>({parts, 1}, threads, stream, args,
+                                                                      aligned, parts_aligned);
+    });
+    const float* sums = args.workspace;
+    float* rest = args.workspace + divide_up(parts * 2 * args.width, 8) * 8;
+    column_sums(stream, parts, args.width, sums, 2 * args.width, args.dgamma, args.accumulate_gamma, rest);
+    if (args.dbeta)
+        column_sums(stream, parts, args.width, sums + args.width, 2 * args.width, args.dbeta,
+                    args.accumulate_beta, rest);
+}
+
+template void layer_norm_backward(CudaStream&, const LayerNormBackwardArgs<float>&);
+template void layer_norm_backward(CudaStream&, const LayerNormBackwardArgs<Bf16>&);
+template void layer_norm_backward(CudaStream&, const LayerNormBackwardArgs<F16>&);
+
+}  // namespace skein::kernels::cuda

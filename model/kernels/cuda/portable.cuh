@@ -1,0 +1,44 @@
+#pragma once
+
+#include <cstdint>
+
+#include "model/kernels/cuda/cuda_stream.h"
+#include "model/tensor/float16.h"
+
+/// What a kernel takes from the device it runs on. nvcc gets CUDA's own; the host compiler gets a shim of the
+/// tests in which a thread of a block is a fibre, so that the same source runs, and is tested, on a machine
+/// without a GPU. In both:
+///
+///   __global__, __device__, __launch_bounds__(threads)
+///   SKEIN_SHARED(type, name, count)      an array in the block's shared memory, aligned to 16 bytes,
+///   contents undefined thread_index(), block_threads()      blocks are one-dimensional, of a multiple of 32
+///   threads block_index(), block_index_y() sync_threads()                       the barrier of a block: all
+///   of its threads come to the same one shuffle(x, lane), shuffle_xor(x, lanes), shuffle_up(x, lanes),
+///   ballot(predicate)   all 32 lanes of a warp together popcount(word), atomic_add(address, 1) on integers
+///   in shared memory load_sixteen(from), store_sixteen(to, values)   16 aligned bytes in one access
+///   widen(x), narrow<T>(x)               float, Bf16 and F16 to and from float
+///   launch<kernel>(grid, threads, stream, arguments...)
+///
+/// Kernels are compiled without contraction: a multiplication and an addition are rounded twice unless fmaf
+/// is written.
+namespace skein::kernels::cuda {
+
+/// The blocks of a launch; with none, nothing is launched.
+struct Grid {
+    std::int64_t x = 1, y = 1;
+};
+
+/// 16 bytes of elements.
+template <class T>
+struct alignas(16) Sixteen {
+    static constexpr int kCount = 16 / static_cast<int>(sizeof(T));
+    T v[kCount];
+};
+
+}  // namespace skein::kernels::cuda
+
+#if defined(__CUDACC__)
+#include "model/kernels/cuda/nvcc.cuh"
+#else
+#include <cuda_shim.h>
+#endif

@@ -1,0 +1,87 @@
+#include "model/kernels/cuda/elementwise.h"
+
+#include "model/kernels/cpu/simd.h"
+#include "model/kernels/cuda/math.cuh"
+#include "tests/model/kernels/cuda/shim_test.h"
+
+namespace skein::kernels::cuda {
+namespace {
+
+using namespace test;
+
+template <class T>
+class CudaElementwise : public ::testing::Test {};
+TYPED_TEST_SUITE(CudaElementwise, ElementTypes);
+
+/// The CPU's sum in fp32, rounded once.
+template <class From, class To>
+void check_copy(std::int64_t count, bool accumulate) {
+    const Floats source = random_in<From>(count, 1), old = random_in<To>(count, 2);
+    const auto found = in_every_order([&] {
+        CudaStream stream;
+        std::vector<To> target = rounded<To>(old);
+        const std::vector<From> from = rounded<From>(source);
+        cuda::copy_or_add(stream, from.data(), target.data(), count, accumulate);
+        return target;
+    });
+    CpuStream cpu;
+    Floats wanted = old;
+    kernels::copy_or_add(cpu, source.data(), wanted.data(), count, accumulate);
+    EXPECT_EQ(found, rounded<To>(wanted));
+}
+
+TYPED_TEST(CudaElementwise, CopiesAndAddsAsTheCpuDoesAndRoundsOnce) {
+    for (const std::int64_t count : {1, 7, 8, 2048, 5003})
+        for (const bool accumulate : {false, true}) {
+            check_copy<float, TypeParam>(count, accumulate);
+            check_copy<TypeParam, float>(count, accumulate);
+            check_copy<TypeParam, TypeParam>(count, accumulate);
+        }
+}
+
+TYPED_TEST(CudaElementwise, CopiesBetweenAddressesOffAMultipleOf16) {
+    CudaStream stream;
+    const std::vector<TypeParam> source = rounded<TypeParam>(random_floats(41, 3));
+    std::vector<TypeParam> target(42);
+    cuda::copy_or_add(stream, source.data() + 1, target.data() + 2, 40, false);
+    EXPECT_TRUE(std::equal(source.begin() + 1, source.end(), target.begin() + 2));
+    EXPECT_EQ(to_float(target[1]), 0.0f);
+}
+
+TYPED_TEST(CudaElementwise, DropoutHasTheCpusMasks) {
+    const RowPlace place{4, 3, 2};
+    const Dropout dropout = make_dropout(0.3, {5, 8});
+    for (const std::int64_t width : {1, 8, 37, 136})
+        for (const bool accumulate : {false, true}) {
+            const std::int64_t rows = 21;
+            const Floats x = random_in<TypeParam>(rows * width, 1),
+                         old = random_in<TypeParam>(rows * width, 2);
+            const auto found = in_every_order([&] {
+                CudaStream stream;
+                std::vector<TypeParam> y = rounded<TypeParam>(old);
+                const std::vector<TypeParam> from = rounded<TypeParam>(x);
+                cuda::apply_dropout(stream, dropout, place, rows, width, from.data(), y.data(), accumulate);
+                return y;
+            });
+            CpuStream cpu;
+            Floats wanted = old;
+            kernels::apply_dropout(cpu, dropout, place, rows, width, x.data(), wanted.data(), accumulate);
+            EXPECT_EQ(found, rounded<TypeParam>(wanted));
+        }
+}
+
+TEST(CudaMath, ExponentialAndGeluHaveTheCpusBits) {
+    const auto bits = [](float x) { return std::bit_cast<std::uint32_t>(x); };
+    Floats values = random_floats(20000, 7, 30.0f);
+    values.insert(values.end(),
+                  {0.0f, -0.0f, -87.33654f, -87.4f, 88.3f, 1e30f, -1e30f, 1e-30f, -INFINITY, INFINITY});
+    for (const float x : values) {
+        ASSERT_EQ(bits(exp_of(x)), bits(simd::exp(simd::splat(x))[0])) << x;
+        ASSERT_EQ(bits(gelu_of(x)), bits(simd::gelu(simd::splat(x))[0])) << x;
+        ASSERT_EQ(bits(gelu_derivative_of(x)), bits(simd::gelu_derivative(simd::splat(x))[0])) << x;
+    }
+    EXPECT_TRUE(std::isnan(exp_of(NAN)));
+}
+
+}  // namespace
+}  // namespace skein::kernels::cuda

@@ -1,0 +1,141 @@
+#include "model/kernels/cuda/embedding.h"
+
+#include <algorithm>
+#include <numeric>
+
+#include "model/kernels/cuda/sort_rows.h"
+#include "model/kernels/embedding.h"
+#include "tests/model/kernels/cuda/shim_test.h"
+
+namespace skein::kernels::cuda {
+namespace {
+
+using namespace test;
+
+using Ids = std::vector<std::int32_t>;
+
+template <class T>
+class CudaEmbedding : public ::testing::Test {};
+TYPED_TEST_SUITE(CudaEmbedding, ElementTypes);
+
+TEST(CudaSortRows, GroupsRowsByIdInTheirOrder) {
+    struct Shape {
+        std::int64_t rows;
+        std::int32_t vocabulary;
+    };
+    // one to three passes of eight bits; parts of a tile and several tiles
+    for (const Shape shape : {Shape{0, 5}, {1, 1}, {700, 3}, {1024, 256}, {5000, 257}, {3000, 70000}}) {
+        const auto [rows, vocabulary] = shape;
+        Ids ids = random_ids(rows, vocabulary, 11);
+        if (rows > 1) ids[0] = vocabulary - 1;
+        const auto found = in_every_order([&] {
+            CudaStream stream;
+            Ids workspace(static_cast<std::size_t>(sort_rows_workspace(rows, vocabulary)));
+            const RowsById by_id = sort_rows(stream, rows, vocabulary, ids.data(), workspace.data());
+            return std::pair(Ids(by_id.order, by_id.order + rows),
+                             Ids(by_id.first, by_id.first + vocabulary + 1));
+        });
+        Ids order(static_cast<std::size_t>(rows));
+        std::iota(order.begin(), order.end(), 0);
+        std::stable_sort(order.begin(), order.end(), [&](int a, int b) { return at(ids, a) < at(ids, b); });
+        EXPECT_EQ(found.first, order);
+        Ids first(static_cast<std::size_t>(vocabulary) + 1);
+        for (const std::int32_t id : ids) ++at(first, id + 1);
+        std::partial_sum(first.begin(), first.end(), first.begin());
+        EXPECT_EQ(found.second, first);
+    }
+}
+
+TYPED_TEST(CudaEmbedding, ForwardIsTheCpusRoundedOnce) {
+    const std::int64_t rows = 21, vocabulary = 13, context = 9;
+    const RowPlace place{7, 3, 2};
+    const Ids ids = random_ids(rows, 13, 3);
+    for (const std::int64_t width : {3, 16, 75})
+        for (const bool with_positions : {false, true})
+            for (const double dropout : {0.0, 0.25}) {
+                const Floats table = random_in<TypeParam>(vocabulary * width, 1),
+                             positions = random_in<TypeParam>(context * width, 2);
+                const auto found = in_every_order([&] {
+                    CudaStream stream;
+                    const auto from = rounded<TypeParam>(table), offsets = rounded<TypeParam>(positions);
+                    std::vector<TypeParam> y(static_cast<std::size_t>(rows * width));
+                    EmbeddingArgs<TypeParam> args{.rows = rows, .width = width};
+                    args.ids = ids.data();
+                    args.table = from.data();
+                    if (with_positions) args.positions = offsets.data();
+                    args.scale = 2.5f;
+                    args.dropout = make_dropout(dropout, {1, 2});
+                    args.place = place;
+                    args.y = y.data();
+                    cuda::embedding(stream, args);
+                    return y;
+                });
+                CpuStream cpu;
+                Floats wanted(static_cast<std::size_t>(rows * width));
+                kernels::EmbeddingArgs args{.rows = rows, .width = width, .vocabulary = vocabulary};
+                args.ids = ids.data();
+                args.table = table.data();
+                if (with_positions) args.positions = positions.data();
+                args.scale = 2.5f;
+                args.dropout = make_dropout(dropout, {1, 2});
+                args.place = place;
+                args.y = wanted.data();
+                kernels::embedding(cpu, args);
+                EXPECT_EQ(found, rounded<TypeParam>(wanted));
+            }
+}
+
+/// fp32 gradients summed in the same order: the same bits, from dy that T holds.
+template <class T>
+void check_backward(std::int64_t rows, std::int64_t width, std::int32_t vocabulary, bool accumulate) {
+    const std::int64_t context = 9;
+    const RowPlace place{7, 0, 2};
+    const Ids ids = random_ids(rows, vocabulary, 5);
+    const Floats dy = random_in<T>(rows * width, 6), old_table = random_floats(vocabulary * width, 7),
+                 old_positions = random_floats(context * width, 8);
+    const auto found = in_every_order([&] {
+        CudaStream stream;
+        const std::vector<T> gradient = rounded<T>(dy);
+        std::pair out(old_table, old_positions);
+        Ids workspace(static_cast<std::size_t>(embedding_backward_workspace(rows, vocabulary)));
+        EmbeddingBackwardArgs<T> args{
+            .rows = rows, .width = width, .vocabulary = vocabulary, .context = context};
+        args.ids = ids.data();
+        args.dy = gradient.data();
+        args.scale = 1.7f;
+        args.place = place;
+        args.dtable = out.first.data();
+        args.dpositions = out.second.data();
+        args.accumulate_table = args.accumulate_positions = accumulate;
+        args.workspace = workspace.data();
+        cuda::embedding_backward(stream, args);
+        return out;
+    });
+    CpuStream cpu;
+    Floats table = old_table, positions = old_positions;
+    Ids order(static_cast<std::size_t>(rows + vocabulary + 1));
+    kernels::EmbeddingBackwardArgs args{
+        .rows = rows, .width = width, .vocabulary = vocabulary, .context = context};
+    args.ids = ids.data();
+    args.dy = dy.data();
+    args.scale = 1.7f;
+    args.place = place;
+    args.dtable = table.data();
+    args.dpositions = positions.data();
+    args.accumulate_table = args.accumulate_positions = accumulate;
+    args.order = order.data();
+    kernels::embedding_backward(cpu, args);
+    EXPECT_EQ(found.first, table);
+    EXPECT_EQ(found.second, positions);
+}
+
+TYPED_TEST(CudaEmbedding, BackwardHasTheCpusBits) {
+    for (const bool accumulate : {false, true}) {
+        check_backward<TypeParam>(21, 3, 13, accumulate);
+        check_backward<TypeParam>(1400, 16, 11, accumulate);
+        check_backward<TypeParam>(350, 37, 300, accumulate);
+    }
+}
+
+}  // namespace
+}  // namespace skein::kernels::cuda

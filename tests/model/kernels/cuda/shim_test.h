@@ -1,0 +1,75 @@
+#pragma once
+
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <cstdint>
+#include <vector>
+
+#include "model/tensor/float16.h"
+#include "tests/support/cuda_shim.h"
+#include "tests/support/random_values.h"
+
+/// What the tests of the CUDA kernels on the shim share.
+namespace skein::test {
+
+using Floats = std::vector<float>;
+using ElementTypes = ::testing::Types<float, Bf16, F16>;
+
+/// What f() gives with the threads and blocks run forward; and that it is the same in other orders.
+template <class F>
+auto in_every_order(const F& f) {
+    shim::set_order(shim::Order::kForward);
+    const auto found = f();
+    for (const shim::Order order : {shim::Order::kBackward, shim::Order::kShuffled}) {
+        shim::set_order(order);
+        EXPECT_TRUE(f() == found) << "a kernel's values depend on the order of its threads";
+    }
+    shim::set_order(shim::Order::kForward);
+    return found;
+}
+
+/// The values in T, rounded.
+template <class T>
+std::vector<T> rounded(const Floats& values) {
+    std::vector<T> out;
+    out.reserve(values.size());
+    for (const float value : values) out.push_back(from_float<T>(value));
+    return out;
+}
+
+template <class T>
+Floats floats(const std::vector<T>& values) {
+    Floats out;
+    out.reserve(values.size());
+    for (const T value : values) out.push_back(to_float(value));
+    return out;
+}
+
+/// Normal values that T holds, for a kernel in T and for its reference in fp32.
+template <class T>
+Floats random_in(std::int64_t count, std::uint32_t seed, float deviation = 1.0f, float mean = 0.0f) {
+    return floats(rounded<T>(random_floats(count, seed, deviation, mean)));
+}
+
+/// Half a unit in the last place, relative: what rounding to T may add.
+template <class T>
+constexpr double kRounding = 0.0;
+template <>
+inline constexpr double kRounding<Bf16> = 0x1p-8;
+template <>
+inline constexpr double kRounding<F16> = 0x1p-11;
+
+/// found[i] is wanted[i] within `fp32`, relative to 1 + |wanted[i]|, and the rounding to T.
+template <class T>
+void expect_near(const std::vector<T>& found, const Floats& wanted, double fp32) {
+    ASSERT_EQ(found.size(), wanted.size());
+    for (std::size_t i = 0; i < found.size(); ++i) {
+        const double size = std::abs(static_cast<double>(wanted[i]));
+        ASSERT_NEAR(static_cast<double>(to_float(found[i])), static_cast<double>(wanted[i]),
+                    fp32 * (1.0 + size) + kRounding<T> * size + (kRounding<T> > 0.0 ? 0x1p-25 : 0.0))
+            << "element " << i;
+    }
+}
+
+}  // namespace skein::test

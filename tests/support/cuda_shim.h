@@ -1,0 +1,172 @@
+#pragma once
+
+#include <bit>
+#include <cmath>
+#include <cstddef>
+#include <cstdint>
+#include <cstring>
+#include <functional>
+#include <memory>
+#include <set>
+#include <source_location>
+#include <span>
+#include <string>
+
+#include "model/kernels/cuda/portable.cuh"
+
+/// portable.cuh for the host compiler: a kernel's blocks run one after the other, the threads of a block are
+/// fibres that change over at barriers and shuffles alone. It is stricter than CUDA, and throws
+/// std::logic_error out of the launch where a kernel breaks its rules:
+///   - all threads of a block come to the same barrier, and all lanes of a warp to the same shuffle: same
+///   place in the
+///     source, and none has returned
+///   - blocks have a multiple of 32 threads, at most 1024; at most 48 KiB of shared memory, which is
+///   undefined (0xFF) when
+///     a block starts
+///   - accesses of 16 bytes are aligned
+/// The order in which threads run between two barriers is the test's to choose: a kernel that gives other
+/// values in another order lacks a barrier.
+#define __global__
+#define __device__
+#define __launch_bounds__(threads)
+#define SKEIN_SHARED(Type, name, count)                \
+    static ::skein::test::shim::SharedArray name##_of; \
+    Type* const name = static_cast<Type*>(name##_of.get(sizeof(Type) * static_cast<std::size_t>(count)))
+
+namespace skein::test::shim {
+
+using Place = std::source_location;
+
+enum class Order { kForward, kBackward, kShuffled };
+/// Of threads and of blocks in the launches that follow.
+void set_order(Order order);
+
+/// The kernels that have been launched, without namespaces: "copy_or_add_kernel<float, Bf16>".
+const std::set<std::string>& launched_kernels();
+
+/// One array in shared memory: the same bytes for all threads of a block, undefined at its start.
+class SharedArray {
+  public:
+    void* get(std::size_t bytes);
+
+  private:
+    struct Free {
+        void operator()(void* memory) const;
+    };
+    std::uint64_t block_ = 0;
+    std::size_t bytes_ = 0;
+    std::unique_ptr<void, Free> memory_;
+};
+
+/// Of the thread that runs.
+struct Indices {
+    int thread = 0, threads = 0;
+    std::int64_t block_x = 0, block_y = 0;
+};
+extern Indices indices;
+
+void wait_for_block(const Place& place);
+/// What each of the warp's 32 lanes brought. Valid until the caller's next call.
+std::span<const std::uint64_t, 32> wait_for_warp(std::uint64_t value, const Place& place);
+
+/// `signature`: __PRETTY_FUNCTION__ of a template over the kernel, which names it.
+void run(const char* signature, kernels::cuda::Grid grid, int threads, const std::function<void()>& kernel);
+
+[[noreturn]] void fail(const std::string& what);
+
+template <class T>
+std::uint64_t to_word(T x) {
+    static_assert(sizeof(T) <= 8);
+    std::uint64_t word = 0;
+    std::memcpy(&word, &x, sizeof x);
+    return word;
+}
+template <class T>
+T from_word(std::uint64_t word) {
+    T x;
+    std::memcpy(&x, &word, sizeof x);
+    return x;
+}
+
+}  // namespace skein::test::shim
+
+namespace skein::kernels::cuda {
+
+namespace shim = test::shim;
+
+inline int thread_index() {
+    return shim::indices.thread;
+}
+inline int block_threads() {
+    return shim::indices.threads;
+}
+inline std::int64_t block_index() {
+    return shim::indices.block_x;
+}
+inline std::int64_t block_index_y() {
+    return shim::indices.block_y;
+}
+
+inline void sync_threads(const shim::Place& place = shim::Place::current()) {
+    shim::wait_for_block(place);
+}
+
+template <class T>
+T shuffle(T x, int lane, const shim::Place& place = shim::Place::current()) {
+    const auto words = shim::wait_for_warp(shim::to_word(x), place);
+    return shim::from_word<T>(words[static_cast<std::size_t>(lane % 32)]);
+}
+template <class T>
+T shuffle_xor(T x, int lanes, const shim::Place& place = shim::Place::current()) {
+    const auto words = shim::wait_for_warp(shim::to_word(x), place);
+    return shim::from_word<T>(words[static_cast<std::size_t>((thread_index() % 32) ^ (lanes % 32))]);
+}
+template <class T>
+T shuffle_up(T x, int lanes, const shim::Place& place = shim::Place::current()) {
+    const auto words = shim::wait_for_warp(shim::to_word(x), place);
+    const int from = thread_index() % 32 - lanes;
+    return from < 0 ? x : shim::from_word<T>(words[static_cast<std::size_t>(from)]);
+}
+inline unsigned ballot(bool predicate, const shim::Place& place = shim::Place::current()) {
+    const auto words = shim::wait_for_warp(predicate ? 1 : 0, place);
+    unsigned lanes = 0;
+    for (std::size_t lane = 0; lane < 32; ++lane) lanes |= static_cast<unsigned>(words[lane]) << lane;
+    return lanes;
+}
+inline int popcount(unsigned word) {
+    return std::popcount(word);
+}
+inline void atomic_add(std::int32_t* address, std::int32_t x) {
+    *address += x;
+}
+
+template <class T>
+Sixteen<T> load_sixteen(const T* from) {
+    if (reinterpret_cast<std::uintptr_t>(from) % 16 != 0)
+        shim::fail("16 bytes are read from an address off a multiple of 16");
+    Sixteen<T> values;
+    std::memcpy(&values, from, sizeof values);
+    return values;
+}
+template <class T>
+void store_sixteen(T* to, const Sixteen<T>& values) {
+    if (reinterpret_cast<std::uintptr_t>(to) % 16 != 0)
+        shim::fail("16 bytes are written to an address off a multiple of 16");
+    std::memcpy(to, &values, sizeof values);
+}
+
+template <class T>
+float widen(T x) {
+    return to_float(x);
+}
+template <class T>
+T narrow(float x) {
+    return from_float<T>(x);
+}
+
+template <auto kKernel, class... Arguments>
+void launch(Grid grid, int threads, CudaStream&, const Arguments&... arguments) {
+    shim::run(__PRETTY_FUNCTION__, grid, threads, [&] { kKernel(arguments...); });
+}
+
+}  // namespace skein::kernels::cuda
