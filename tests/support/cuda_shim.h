@@ -13,6 +13,7 @@
 #include <string>
 
 #include "model/kernels/cuda/portable.cuh"
+#include "tests/support/cuda_runtime_shim.h"
 
 /// portable.cuh for the host compiler: a kernel's blocks run one after the other, the threads of a block are
 /// fibres that change over at barriers and shuffles alone. It is stricter than CUDA, and throws
@@ -165,8 +166,10 @@ T narrow(float x) {
 }
 
 template <auto kKernel, class... Arguments>
-void launch(Grid grid, int threads, CudaStream&, const Arguments&... arguments) {
-    shim::run(__PRETTY_FUNCTION__, grid, threads, [&] { kKernel(arguments...); });
+void launch(Grid grid, int threads, CudaStream& stream, const Arguments&... arguments) {
+    const char* signature = __PRETTY_FUNCTION__;
+    shim::queue_on(stream.handle,
+                   [=] { shim::run(signature, grid, threads, [&] { kKernel(arguments...); }); });
 }
 
 }  // namespace skein::kernels::cuda

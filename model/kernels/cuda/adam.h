@@ -3,7 +3,7 @@
 #include <cstdint>
 #include <vector>
 
-#include "model/kernels/cuda/cuda_stream.h"
+#include "model/tensor/cuda_stream.h"
 
 namespace skein::kernels::cuda {
 

@@ -2,7 +2,7 @@
 
 #include <cstdint>
 
-#include "model/kernels/cuda/cuda_stream.h"
+#include "model/tensor/cuda_stream.h"
 #include "model/kernels/elementwise.h"
 
 /// The CUDA kernels by element type T: float, Bf16 or F16 (model/tensor/float16.h). Pointers are to the

@@ -3,7 +3,7 @@
 #include <cstdint>
 
 #include "model/base/philox.h"
-#include "model/kernels/cuda/cuda_stream.h"
+#include "model/tensor/cuda_stream.h"
 
 namespace skein::kernels::cuda {
 

@@ -2,7 +2,7 @@
 
 #include <cstdint>
 
-#include "model/kernels/cuda/cuda_stream.h"
+#include "model/tensor/cuda_stream.h"
 #include "model/tensor/float16.h"
 
 /// What a kernel takes from the device it runs on. nvcc gets CUDA's own; the host compiler gets a shim of the
