@@ -67,6 +67,7 @@ LossSums linear_cross_entropy(const Var& hidden, const Var& weight, const Tensor
         args.targets = targets.data<std::int32_t>() + first;
         args.smoothing = options.label_smoothing;
         args.gradient_scale = static_cast<float>(options.gradient_scale);
+        args.device_scale = options.device_scale;
         args.loss = loss.data<double>() + first;
         args.nll = nll.data<double>() + first;
         args.correct = correct.data<std::int64_t>() + first;
