@@ -27,12 +27,6 @@ constexpr const char* kNotFinite = "not finite";
 constexpr const char* kOverflow = "overflow";
 constexpr const char* kInARow = "in a row";
 
-std::string find_text(const NamedTexts& texts, const std::string& name) {
-    for (const auto& [key, value] : texts)
-        if (key == name) return value;
-    return "";
-}
-
 std::string utc_now() {
     const std::time_t now = std::time(nullptr);
     std::tm parts{};
