@@ -134,7 +134,8 @@ void Trainer::configure(const std::optional<Checkpoint>& from) {
     fit_to_data(config_.model, folder_);
     validate(config_);
     training_data_ = open_training_data(folder_, config_);
-    for (const std::string& line : training_data_->notices()) say(line);
+    if (world_.rank() == 0)  // they cost the plan of a window
+        for (const std::string& line : training_data_->notices()) say(line);
     if (!folder_.valid.empty()) {
         validation_data_ =
             open_validation_data(folder_, config_.model, config_.train.long_pairs, config_.eval.samples);
