@@ -48,7 +48,7 @@ Trainer::Trainer(TrainRequest request, Communicator& world, Communicator& data, 
     together_([&] {  // a new run whose options contradict each other leaves nothing behind
         if (!fs::exists(request_.out)) validate(effective(request_.config));
     });
-    open_data();
+    folder_ = open_data_together(request_.data, world_.rank(), together_);
     together_([&] { open_out(); });
     std::optional<Checkpoint> from;
     together_([&] { from = find_start(); });
@@ -71,16 +71,6 @@ Trainer::~Trainer() = default;
 
 void Trainer::say(const std::string& line) const {
     if (world_.rank() == 0 && observer_.line) observer_.line(line);
-}
-
-// Rank 0 looks at every byte first: HDF5 may crash on a damaged file, so nobody opens one before.
-void Trainer::open_data() {
-    together_([&] {
-        if (world_.rank() == 0) folder_ = open_data_folder(request_.data, DataCheck::kBytes);
-    });
-    together_([&] {
-        if (world_.rank() != 0) folder_ = open_data_folder(request_.data, DataCheck::kSizes);
-    });
 }
 
 void Trainer::open_out() {
