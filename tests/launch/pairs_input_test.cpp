@@ -3,6 +3,8 @@
 
 #include <gtest/gtest.h>
 
+#include <utility>
+
 #include "data/hdf5_file.h"
 #include "tests/support/refusal.h"
 
@@ -212,8 +214,12 @@ TEST_F(PairsInput, ACheckpointWithoutItsTokenizerIsRefused) {
 }
 
 TEST_F(PairsInput, LinesThatAreNoTextAndOutputThatIsFullAreRefused) {
-    expect_refused(translate(*shared_ / "run", "the goose\ncaf\xe9\n"), kBadData,
-                   {"line 2", "byte 3", "UTF-8"});
+    expect_refused(translate(*shared_ / "run", "caf\xe9\nthe goose\n"), kBadData,
+                   {"line 1", "byte 3", "UTF-8"});
+    const Outcome good = translate(*shared_ / "run", "the goose\n");
+    Outcome partly = translate(*shared_ / "run", "the goose\ncaf\xe9\n");
+    EXPECT_EQ(std::exchange(partly.out, ""), good.out) << "what comes before is written";
+    expect_refused(partly, kBadData, {"line 2", "byte 3", "UTF-8"});
     expect_refused(translate(*shared_ / "run", "the goose\n", "exec >/dev/full;"), kInputOutput, {"write"});
     expect_refused(translate(*shared_ / "run", "the goose\n", "exec >&-;"), kInputOutput, {"write"});
     expect_refused(translate(*shared_ / "run", "", "exec <'" + *shared_ / "run" + "';"), kInputOutput,
