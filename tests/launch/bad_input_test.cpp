@@ -67,7 +67,7 @@ TEST_F(BadInput, MissingDataIsNamed) {
 TEST_F(BadInput, DamagedDataNamesItsFile) {
     const std::string missing = copy("text");
     fs::remove(missing + "/train-00000.h5");
-    expect_refused_on_ranks(train(missing, folder_ / "run"), kBadData, {missing + "/train-00000.h5"});
+    expect_refused_on_ranks(train(missing, folder_ / "run"), kMissing, {missing + "/train-00000.h5"});
 
     const std::string truncated = copy("text");
     fs::resize_file(truncated + "/train-00000.h5", fs::file_size(truncated + "/train-00000.h5") / 2);
