@@ -23,12 +23,17 @@ std::unique_ptr<Objective> load_objective(const Checkpoint& checkpoint, Communic
     return objective;
 }
 
+std::string find_text(const NamedTexts& texts, std::string_view name) {
+    for (const auto& [key, value] : texts)
+        if (key == name) return value;
+    return "";
+}
+
 void check_tokenizers(const Manifest& manifest, const DataFolder& folder) {
     const auto check = [&](const char* name, const ShardHeader& header) {
-        for (const auto& [key, hash] : manifest.run.leans_on)
-            if (key == name && hash != header.tokenizer_sha256)
-                throw DataError(text("--data: the ", name, " of ", folder.path,
-                                     " is not the one that the checkpoint was trained with"));
+        if (find_text(manifest.run.leans_on, name) != header.tokenizer_sha256)
+            throw DataError(text("--data: the ", name, " of ", folder.path,
+                                 " is not the one that the checkpoint was trained with"));
     };
     check(kTokenizerName, folder.header);
     if (folder.kind == DataKind::kPairs) check(kSourceTokenizerName, folder.source_header);

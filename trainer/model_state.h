@@ -1,6 +1,8 @@
 #pragma once
 
 #include <memory>
+#include <string>
+#include <string_view>
 #include <vector>
 
 #include "checkpoint/checkpoint.h"
@@ -16,12 +18,15 @@ std::vector<StateTensor> parameter_tensors(ParameterList& parameters);
 /// stream, which must outlive it. Throws CheckpointError.
 std::unique_ptr<Objective> load_objective(const Checkpoint& checkpoint, Communicator& world, Stream& stream);
 
+/// The value of a name; empty when it is not there.
+std::string find_text(const NamedTexts& texts, std::string_view name);
+
 /// Under which names the SHA-256 of a run's tokenizers stand in RunState::leans_on.
 inline constexpr const char* kTokenizerName = "tokenizer";
 inline constexpr const char* kSourceTokenizerName = "source tokenizer";
 
-/// Throws DataError unless the folder's tokens were made with the tokenizers that the
-/// checkpoint was trained with.
+/// Throws DataError unless the folder's tokens were made with the tokenizers that the checkpoint was trained
+/// with. A checkpoint that names none was trained on tokens that name none.
 void check_tokenizers(const Manifest& manifest, const DataFolder& folder);
 
 }  // namespace skein

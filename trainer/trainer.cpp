@@ -27,12 +27,6 @@ constexpr const char* kNotFinite = "not finite";
 constexpr const char* kOverflow = "overflow";
 constexpr const char* kInARow = "in a row";
 
-std::string find_text(const NamedTexts& texts, const std::string& name) {
-    for (const auto& [key, value] : texts)
-        if (key == name) return value;
-    return "";
-}
-
 std::string utc_now() {
     const std::time_t now = std::time(nullptr);
     std::tm parts{};
@@ -54,7 +48,7 @@ Trainer::Trainer(TrainRequest request, Communicator& world, Communicator& data, 
     together_([&] {  // a new run whose options contradict each other leaves nothing behind
         if (!fs::exists(request_.out)) validate(effective(request_.config));
     });
-    open_data();
+    folder_ = open_data_together(request_.data, world_.rank(), together_);
     together_([&] { open_out(); });
     std::optional<Checkpoint> from;
     together_([&] { from = find_start(); });
@@ -77,16 +71,6 @@ Trainer::~Trainer() = default;
 
 void Trainer::say(const std::string& line) const {
     if (world_.rank() == 0 && observer_.line) observer_.line(line);
-}
-
-// Rank 0 looks at every byte first: HDF5 may crash on a damaged file, so nobody opens one before.
-void Trainer::open_data() {
-    together_([&] {
-        if (world_.rank() == 0) folder_ = open_data_folder(request_.data, DataCheck::kBytes);
-    });
-    together_([&] {
-        if (world_.rank() != 0) folder_ = open_data_folder(request_.data, DataCheck::kSizes);
-    });
 }
 
 void Trainer::open_out() {
@@ -140,7 +124,8 @@ void Trainer::configure(const std::optional<Checkpoint>& from) {
     fit_to_data(config_.model, folder_);
     validate(config_);
     training_data_ = open_training_data(folder_, config_);
-    for (const std::string& line : training_data_->notices()) say(line);
+    if (world_.rank() == 0)  // they cost the plan of a window
+        for (const std::string& line : training_data_->notices()) say(line);
     if (!folder_.valid.empty()) {
         validation_data_ =
             open_validation_data(folder_, config_.model, config_.train.long_pairs, config_.eval.samples);

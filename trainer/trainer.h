@@ -54,9 +54,6 @@ struct TrainResult {
     std::optional<Evaluation> evaluation;
 };
 
-/// Runs a part of start-up on every rank and agrees on how it went: throws on all ranks or on none.
-using Together = std::function<void(const std::function<void()>&)>;
-
 /// A training run from its folder and its data to its last checkpoint.
 class Trainer {
   public:
@@ -72,7 +69,6 @@ class Trainer {
     TrainResult run(const StopSignal& stop);
 
   private:
-    void open_data();
     void open_out();
     std::optional<Checkpoint> find_start();
     void configure(const std::optional<Checkpoint>& from);

@@ -264,6 +264,17 @@ void fit_vocabulary(std::int64_t& vocabulary, std::int64_t found, const char* wh
 
 }  // namespace
 
+DataFolder open_data_together(const std::string& path, int rank, const Together& together) {
+    DataFolder folder;
+    together([&] {
+        if (rank == 0) folder = open_data_folder(path, DataCheck::kBytes);
+    });
+    together([&] {
+        if (rank != 0) folder = open_data_folder(path, DataCheck::kSizes);
+    });
+    return folder;
+}
+
 void fit_to_data(ModelConfig& model, const DataFolder& folder) {
     const bool pairs = model.kind == ModelKind::kEncoderDecoder;
     require_kind(folder, pairs ? DataKind::kPairs : DataKind::kStream);
