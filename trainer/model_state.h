@@ -11,8 +11,33 @@
 
 namespace skein {
 
-/// The model's parameters as tensors to be saved or loaded. They borrow the parameters' memory.
-std::vector<StateTensor> parameter_tensors(ParameterList& parameters);
+/// Tensors as checkpoints have them, in the host's memory: on the CPU where they lie, of a GPU a copy.
+class HostState {
+  public:
+    explicit HostState(Stream& stream) : stream_(stream) {}
+
+    /// `tensor` is of the parameter's shape and layout. On a GPU its copy is complete after the next call of
+    /// tensors.
+    void add(const std::string& name, const Parameter& parameter, const Tensor& tensor);
+    /// What was added, in order; valid while this lives.
+    const std::vector<StateTensor>& tensors();
+    /// What was changed there becomes the device's.
+    void write_back();
+
+  private:
+    struct Copy {
+        Tensor device, host;
+    };
+    Stream& stream_;
+    std::vector<Copy> copies_;
+    std::vector<StateTensor> tensors_;
+};
+
+/// All parameters' values, by name behind kParametersPrefix.
+void add_parameters(HostState& state, const ParameterList& parameters);
+/// Their values become the checkpoint's. Collective; throws CheckpointError.
+void load_parameters(const Checkpoint& checkpoint, Communicator& world, ParameterList& parameters,
+                     Stream& stream);
 
 /// Collective: the model of a checkpoint with its weights, in the precision that it was trained in, on the
 /// stream, which must outlive it. Throws CheckpointError.

@@ -1,5 +1,6 @@
 #include "trainer/trainer.h"
 
+#include <algorithm>
 #include <chrono>
 #include <cmath>
 #include <ctime>
@@ -191,14 +192,17 @@ void Trainer::check_data(const Manifest& manifest) {
 }
 
 void Trainer::resume_from(const Checkpoint& checkpoint) {
-    checkpoint.load(world_, state_tensors());
+    HostState state = host_state();
+    checkpoint.load(world_, state.tensors());
+    state.write_back();
     RunState saved = checkpoint.manifest().run;
     saved.configuration = std::move(state_.configuration);
     saved.leans_on = std::move(state_.leans_on);
     saved.grid = state_.grid;
     const RunConfig before = from_settings(checkpoint.manifest().run.configuration);
-    if (before.train.precision == config_.train.precision)
-        training_step_->resume_loss_scale(saved.loss_scale);
+    const bool same_precision = before.train.precision == config_.train.precision;
+    training_step_->resume(static_cast<std::int64_t>(saved.updates),
+                           same_precision ? std::optional(saved.loss_scale) : std::nullopt);
     const bool same_measure =
         find_text(checkpoint.manifest().run.leans_on, kDataName) == folder_.fingerprint &&
         before.eval.samples == config_.eval.samples;
@@ -219,7 +223,7 @@ void Trainer::resume_from(const Checkpoint& checkpoint) {
 void Trainer::load_weights(const std::string& from) {
     const Checkpoint checkpoint =
         find_checkpoint(world_, from, [this](const std::string& line) { say(line); });
-    checkpoint.load(world_, parameter_tensors(objective_->model().parameters()), kParametersPrefix);
+    load_parameters(checkpoint, world_, objective_->model().parameters(), *stream_);
     say(text("weights from ", checkpoint.folder()));
 }
 
@@ -242,23 +246,22 @@ void Trainer::start_log(const std::optional<Checkpoint>& from) {
     append_run_line(request_.out, line.dump());
 }
 
-std::vector<StateTensor> Trainer::state_tensors() {
-    ParameterList& parameters = objective_->model().parameters();
-    std::vector<StateTensor> tensors = parameter_tensors(parameters);
-    const auto add = [&](const char* prefix, std::size_t i, const Tensor& tensor) {
-        tensors.push_back({prefix + parameters[i].name, tensor.dtype(), parameters[i].global_shape,
-                           parameters[i].layout, tensor.raw_span()});
-    };
+HostState Trainer::host_state() {
+    const ParameterList& parameters = objective_->model().parameters();
+    Optimizer& optimizer = training_step_->optimizer();
+    HostState state(*stream_);
+    add_parameters(state, parameters);
     for (std::size_t i = 0; i < parameters.size(); ++i)
-        add("moment1/", i, training_step_->optimizer().moment1(i));
+        state.add("moment1/" + parameters[i].name, parameters[i], optimizer.moment1(i));
     for (std::size_t i = 0; i < parameters.size(); ++i)
-        add("moment2/", i, training_step_->optimizer().moment2(i));
-    return tensors;
+        state.add("moment2/" + parameters[i].name, parameters[i], optimizer.moment2(i));
+    return state;
 }
 
 SaveOutcome Trainer::save() {
     state_.loss_scale = training_step_->loss_scale();
-    SaveOutcome outcome = store_->save(world_, {state_, state_tensors(), tokenizer_files_});
+    HostState state = host_state();
+    SaveOutcome outcome = store_->save(world_, {state_, state.tensors(), tokenizer_files_});
     if (outcome) {
         saved_step_ = state_.step;
         newest_checkpoint_ = outcome.folder;
@@ -309,28 +312,39 @@ void Trainer::count_skip(const StepOutcome& outcome) {
                             outcome.gradient_norm);
     if (outcome.loss_scale)
         line +=
-            text("; loss scale ", *outcome.loss_scale, ", from now on ", training_step_->loss_scale().scale);
+            text("; loss scale ", *outcome.loss_scale, ", from now on ", outcome.next_loss_scale.scale);
     say(line);
 }
 
-void Trainer::step(Prefetcher<Batch>& batches, const StopSignal& stop, StepOutcome& outcome,
-                   double& seconds) {
-    const auto start = Clock::now();
+void Trainer::start_step(Prefetcher<Batch>& batches, const StopSignal& stop) {
+    StartedStep started;
+    started.at = Clock::now();
     std::uint64_t flags = stop.requested() ? kStopFlag : 0;
     const Batch batch = batches.next();
+    started.after = batch.after;
+    started.unread = batch.unread;
     // the others are about to exchange gradients with this rank: they hear of it with the step's scalars
     if (batch.unread) flags |= kUnreadFlag;
     if (lock_ && !lock_->held()) flags |= kLockLostFlag;
-    outcome = training_step_->run(batch, static_cast<std::int64_t>(state_.step),
-                                  static_cast<std::int64_t>(state_.updates) + 1, flags);
+    training_step_->start(batch, static_cast<std::int64_t>(state_.step + started_.size()), flags);
+    started_.push_back(std::move(started));
+}
+
+StepOutcome Trainer::finish_step(double& seconds) {
+    const StepOutcome outcome = training_step_->finish();
+    const StartedStep started = std::move(started_.front());
+    started_.pop_front();
     ++state_.step;
-    state_.place = batch.after;
-    if (!outcome.skipped) ++state_.updates;
-    seconds = std::chrono::duration<double>(Clock::now() - start).count();
+    state_.place = started.after;
+    state_.updates = static_cast<std::uint64_t>(outcome.updates);
+    // steps overlap where the device works ahead: each is given the time since the last one was told of
+    const auto now = Clock::now();
+    seconds = std::chrono::duration<double>(now - std::max(started.at, last_step_ended_)).count();
+    last_step_ended_ = now;
     state_.seconds += seconds;
     if ((outcome.flags & kUnreadFlag) != 0)
         together_([&] {
-            if (batch.unread) std::rethrow_exception(batch.unread);
+            if (started.unread) std::rethrow_exception(started.unread);
         });
     if ((outcome.flags & kLockLostFlag) != 0)
         together_([&] {
@@ -340,6 +354,7 @@ void Trainer::step(Prefetcher<Batch>& batches, const StopSignal& stop, StepOutco
     const auto number = static_cast<std::int64_t>(state_.step);
     if (log_ && (number % config_.log.every == 0 || outcome.skipped)) log_->step(number, outcome, seconds);
     count_skip(outcome);
+    return outcome;
 }
 
 TrainResult Trainer::run(const StopSignal& stop) {
@@ -353,22 +368,36 @@ TrainResult Trainer::run(const StopSignal& stop) {
     double pace = 0.0;
     const auto steps = static_cast<std::uint64_t>(config_.train.steps);
     bool stopped = false, hopeless = false;
-    while (state_.step < steps && !out_of_patience() && !stopped && !hopeless) {
-        StepOutcome outcome;
+    // What is due at a step is done even when the run is to stop there: resuming does not make up for it.
+    const auto due = [&](std::int64_t every, std::uint64_t step) {
+        return every > 0 && step % static_cast<std::uint64_t>(every) == 0;
+    };
+    const auto evaluates_at = [&](std::uint64_t step) {
+        return validation_data_ && (due(config_.eval.every, step) || step == steps);
+    };
+    const auto finish = [&] {
         double seconds = 0.0;
-        step(batches, stop, outcome, seconds);
-        stopped = (outcome.flags & kStopFlag) != 0;
-        hopeless = outcome.skipped && skips(kInARow) >= static_cast<std::uint64_t>(config_.train.max_skipped);
+        const StepOutcome outcome = finish_step(seconds);
+        stopped |= (outcome.flags & kStopFlag) != 0;
+        hopeless |=
+            outcome.skipped && skips(kInARow) >= static_cast<std::uint64_t>(config_.train.max_skipped);
         pace = pace == 0.0 ? seconds : 0.95 * pace + 0.05 * seconds;
-        const auto number = static_cast<std::int64_t>(state_.step);
         if (world_.rank() == 0 && observer_.step)
-            observer_.step({number, config_.train.steps, outcome, seconds,
+            observer_.step({static_cast<std::int64_t>(state_.step), config_.train.steps, outcome, seconds,
                             pace * static_cast<double>(steps - state_.step), evaluation_});
-        // What is due at this step is done even when the run is to stop here: resuming does not make up for
-        // it.
-        const auto due = [&](std::int64_t every) { return every > 0 && number % every == 0; };
-        if (validation_data_ && (due(config_.eval.every) || state_.step == steps)) evaluate_now();
-        if (due(config_.checkpoint.every) && saved_step_ != state_.step) save();
+    };
+    // A GPU works on the next step while the host tells of the last one, unless something is due in between.
+    const std::size_t ahead = stream_->device() == Device::cpu ? 0 : TrainingStep::kMostUnderWay - 1;
+    while (state_.step < steps && !out_of_patience() && !stopped && !hopeless) {
+        start_step(batches, stop);
+        const std::uint64_t step = state_.step + started_.size();
+        const bool pause =
+            step == steps || evaluates_at(step) || due(config_.checkpoint.every, step);
+        while (started_.size() > (pause ? 0 : ahead)) finish();
+        while ((stopped || hopeless) && !started_.empty()) finish();
+        if (!started_.empty()) continue;
+        if (evaluates_at(state_.step)) evaluate_now();
+        if (due(config_.checkpoint.every, state_.step) && saved_step_ != state_.step) save();
     }
     if (out_of_patience())
         say(text("stopped early: ", state_.patience, " evaluations without a better validation loss"));

@@ -1,5 +1,8 @@
 #pragma once
 
+#include <chrono>
+#include <deque>
+#include <exception>
 #include <functional>
 #include <memory>
 #include <optional>
@@ -78,13 +81,21 @@ class Trainer {
     void load_weights(const std::string& from);
     void start_log(const std::optional<Checkpoint>& from);
     bool out_of_patience() const;
-    void step(Prefetcher<Batch>& batches, const StopSignal& stop, StepOutcome& outcome, double& seconds);
-    std::vector<StateTensor> state_tensors();
+    void start_step(Prefetcher<Batch>& batches, const StopSignal& stop);
+    /// Tells of the oldest step that was started, which took `seconds`.
+    StepOutcome finish_step(double& seconds);
+    HostState host_state();
     SaveOutcome save();
     void evaluate_now();
     void count_skip(const StepOutcome& outcome);
     std::uint64_t& skips(const char* reason);
     void say(const std::string& line) const;
+
+    struct StartedStep {
+        DataPlace after;
+        std::exception_ptr unread;
+        std::chrono::steady_clock::time_point at;
+    };
 
     TrainRequest request_;
     Communicator& world_;
@@ -102,6 +113,8 @@ class Trainer {
     std::unique_ptr<Objective> objective_;
     std::optional<TrainingStep> training_step_;
     std::optional<RunLog> log_;
+    std::deque<StartedStep> started_;
+    std::chrono::steady_clock::time_point last_step_ended_{};
     RunState state_;
     std::uint64_t saved_step_ = ~std::uint64_t{0};
     std::string newest_checkpoint_;

@@ -21,6 +21,7 @@ struct CrossEntropyArgs {
     const std::int32_t* targets = nullptr;
     double smoothing = 0.0;
     float gradient_scale = 1.0f;
+    const float* device_scale = nullptr;
     double* loss = nullptr;
     double* nll = nullptr;
     std::int64_t* correct = nullptr;

@@ -65,13 +65,15 @@ void loss_of_row(const CrossEntropyArgs& args, std::int64_t r) {
             store(gradient + i, e, lanes);
             return e;
         });
-        const auto factor = static_cast<float>(static_cast<double>(args.gradient_scale) / total);
-        const auto share = static_cast<float>(-uniform_share * static_cast<double>(args.gradient_scale));
+        const auto gradient_scale =
+            static_cast<double>(args.gradient_scale * (args.device_scale ? *args.device_scale : 1.0f));
+        const auto factor = static_cast<float>(gradient_scale / total);
+        const auto share = static_cast<float>(-uniform_share * gradient_scale);
         for_lanes(vocabulary, [&](std::int64_t i, auto lanes) {
             store(gradient + i, fma(load(gradient + i, lanes), splat(factor), splat(share)), lanes);
         });
         gradient[target] -=
-            static_cast<float>((1.0 - args.smoothing) * static_cast<double>(args.gradient_scale));
+            static_cast<float>((1.0 - args.smoothing) * gradient_scale);
     } else {
         total = row_sum(vocabulary, exponential);
     }

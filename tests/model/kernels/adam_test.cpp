@@ -133,7 +133,9 @@ StepEnd end_of(UpdateState& state, const std::vector<double>& losses, const std:
 
 TEST(EndOfStep, NormIsClippedAndTheUpdateIsCounted) {
     UpdateState state;
-    EndStepArgs args{.tokens = 4, .clip = 2.5, .first_update = 1};
+    EndStepArgs args;
+    args.tokens = 4;
+    args.clip = 2.5;
     args.rate[0] = 0.5f, args.rate[1] = 0.25f;
     args.correction1[0] = 0.1f, args.correction1[1] = 0.2f;
     StepEnd end = end_of(state, {1.0, 2.0, 3.0}, {16.0, 9.0}, args);
@@ -156,7 +158,9 @@ TEST(EndOfStep, WhatIsNotFiniteIsSkippedAndLowersTheLossScale) {
     for (const double bad : {std::nan(""), HUGE_VAL, -HUGE_VAL}) {
         UpdateState state;
         state.loss_scale.scale = 1024.0;
-        EndStepArgs args{.clip = 1.0, .scales_loss = true};
+        EndStepArgs args;
+        args.clip = 1.0;
+        args.scales_loss = true;
         StepEnd end = end_of(state, {1.0, bad}, {4.0}, args);
         EXPECT_EQ(end.skipped, 1);
         EXPECT_EQ(state.updates, 0);

@@ -68,7 +68,9 @@ Outcome<T> step(S& stream, State state, const std::vector<double>& losses, doubl
     out.sums.resize(tensors.blocks.size());
     gradient_square_sums(stream, tensors.list, out.sums.data());
     out.after.loss_scale.scale = 4.0;
-    EndStepArgs args{.clip = clip, .scales_loss = true};
+    EndStepArgs args;
+    args.clip = clip;
+    args.scales_loss = true;
     args.losses = losses.data();
     args.samples = count(losses);
     args.square_sums = out.sums.data();
