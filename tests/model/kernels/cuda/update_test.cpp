@@ -59,7 +59,7 @@ Outcome<T> step(S& stream, State state, const std::vector<double>& losses, doubl
         tensor.gradient = out.state.gradients[i].data() + skip;
         tensor.moment1 = out.state.moments1[i].data() + skip;
         tensor.moment2 = out.state.moments2[i].data() + skip;
-        if (i != 0) tensor.copy = out.copies[i].data() + skip;
+        if (i != 0 && DTypeOf<T>::value != DType::f32) tensor.copy = out.copies[i].data() + skip;
         tensor.coupled_decay = i == 3 ? 0.1f : 0.0f;
         tensor.decoupled_decay = i == 2 ? 0.1f : 0.0f;
         all.push_back(tensor);
