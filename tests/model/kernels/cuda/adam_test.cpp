@@ -78,13 +78,16 @@ Outcome<T> step(State state, double loss, double clip) {
     const std::vector<TensorBlock> blocks = blocks_of_tensors(kCounts);
     out.sums.resize(blocks.size());
     gradient_square_sums(stream, tensors.data(), blocks.data(), count(blocks), out.sums.data());
-    decide_step(stream, out.sums.data(), count(out.sums), &loss, clip, &out.decision);
+    const std::vector<double> losses{loss};
+    std::vector<StepDecision> decision(1);
+    decide_step(stream, out.sums.data(), count(out.sums), losses.data(), clip, decision.data());
     AdamArgs<T> args{.tensors = tensors.data(), .blocks = blocks.data(), .block_count = count(blocks)};
-    args.decision = &out.decision;
+    args.decision = decision.data();
     args.rate = 1e-3f;
     args.correction1 = 0.271f;
     args.correction2 = 0.003f;
     adam(stream, args);
+    out.decision = decision[0];
     return out;
 }
 
@@ -147,10 +150,11 @@ TEST(CudaDecision, AddsTheSumsInTheirOrder) {
     const StepDecision found = in_every_order([&] {
         struct Comparable : StepDecision {
             bool operator==(const Comparable& other) const { return norm == other.norm; }
-        } decision;
+        };
+        std::vector<Comparable> decision(1);
         CudaStream stream;
-        decide_step(stream, sums.data(), count(sums), nullptr, 0.0, &decision);
-        return decision;
+        decide_step(stream, sums.data(), count(sums), nullptr, 0.0, decision.data());
+        return decision[0];
     });
     EXPECT_EQ(found.norm, std::sqrt(total));
     EXPECT_EQ(found.skipped, 0);

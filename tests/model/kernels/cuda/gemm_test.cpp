@@ -73,11 +73,8 @@ struct Problem {
         CpuStream stream{1, &pool};
         return run(stream);
     }
-    Written<T, C> on_cuda() const {
-        return in_every_order([&] {
-            CudaStream stream;
-            return run(stream);
-        });
+    Written<T, C> on_cuda(CudaStream& stream) const {
+        return in_every_order([&] { return run(stream); });
     }
 
   private:
@@ -101,9 +98,9 @@ std::string name_of(const GemmArgs& args) {
 }
 
 template <class T, class C>
-void expect_the_cpus_bits(const Problem<T, C>& problem) {
+void expect_the_cpus_bits(CudaStream& stream, const Problem<T, C>& problem) {
     SCOPED_TRACE(name_of(problem.args));
-    const Written<T, C> found = problem.on_cuda(), wanted = problem.on_cpu();
+    const Written<T, C> found = problem.on_cuda(stream), wanted = problem.on_cpu();
     ASSERT_EQ(floats(found.c), floats(wanted.c));
     ASSERT_EQ(floats(found.aux), floats(wanted.aux));
 }
@@ -111,19 +108,20 @@ void expect_the_cpus_bits(const Problem<T, C>& problem) {
 /// Every layout, with and without accumulation, bias and epilogues.
 template <class T, class C>
 void check_whole_numbers() {
+    CudaStream stream;
     const std::int64_t shapes[][4] = {{1, 1, 1, 0},    {5, 7, 3, 1},   {8, 16, 24, 0},
                                       {13, 24, 40, 8}, {3, 65, 17, 3}, {20, 9, 0, 2}};
     for (const auto& [m, n, k, padding] : shapes)
         for (const auto& [transpose_a, transpose_b] : kLayouts) {
             Problem<T, C> problem(m, n, k, transpose_a, transpose_b, true, padding);
             problem.args.accumulate = true;
-            expect_the_cpus_bits(problem);
+            expect_the_cpus_bits(stream, problem);
             problem.args.accumulate = false;
             for (const bool biased : {false, true})
                 for (const Epilogue epilogue : kEpilogues) {
                     problem.args.bias = biased ? problem.bias.data() : nullptr;
                     problem.args.epilogue = epilogue;
-                    expect_the_cpus_bits(problem);
+                    expect_the_cpus_bits(stream, problem);
                 }
         }
 }
@@ -135,6 +133,7 @@ TYPED_TEST(CudaGemm, OfWholeNumbersHasTheCpusBitsInAllLayoutsWithEveryEpilogue) 
 
 template <class T, class C>
 void check_random(Epilogue epilogue, bool biased, bool accumulate) {
+    CudaStream stream;
     const std::int64_t m = 19, n = 37, k = 300;
     for (const auto& [transpose_a, transpose_b] : kLayouts) {
         const Problem<T, float> plain(m, n, k, transpose_a, transpose_b, false, 3);
@@ -144,7 +143,7 @@ void check_random(Epilogue epilogue, bool biased, bool accumulate) {
         problem.args.accumulate = accumulate;
         problem.args.bias = biased ? problem.bias.data() : nullptr;
         SCOPED_TRACE(name_of(problem.args));
-        const Written<T, C> found = problem.on_cuda(), wanted = problem.on_cpu();
+        const Written<T, C> found = problem.on_cuda(stream), wanted = problem.on_cpu();
         // The CPU sums each block of k in order, another library in some other one: each addition errs by
         // half a unit in the last place of a partial sum, of six standard deviations at most.
         const double fp32 = 2.0 * static_cast<double>(k) * 0x1p-24 * 6.0 * std::sqrt(static_cast<double>(k));
@@ -197,7 +196,8 @@ TEST(CudaGemm, LeavesCAloneWhenThereIsNothingToDo) {
     for (const auto& [m, n, k] : {std::array<std::int64_t, 3>{0, 5, 5}, {5, 0, 5}, {5, 5, 0}}) {
         Problem<Bf16, float> problem(m, n, k, false, true, true, 2);
         problem.args.accumulate = true;
-        EXPECT_EQ(problem.on_cuda(), problem.before);
+        CudaStream stream;
+        EXPECT_EQ(problem.on_cuda(stream), problem.before);
     }
 }
 
