@@ -13,6 +13,7 @@
 #include <string>
 
 #include "model/kernels/cuda/portable.cuh"
+#include "tests/support/cuda_order.h"
 #include "tests/support/cuda_runtime_shim.h"
 
 /// portable.cuh for the host compiler: a kernel's blocks run one after the other, the threads of a block are
@@ -37,10 +38,6 @@
 namespace skein::test::shim {
 
 using Place = std::source_location;
-
-enum class Order { kForward, kBackward, kShuffled };
-/// Of threads and of blocks in the launches that follow.
-void set_order(Order order);
 
 /// The kernels that have been launched, without namespaces: "copy_or_add_kernel<float, Bf16>".
 const std::set<std::string>& launched_kernels();

@@ -4,40 +4,30 @@
 
 #include "model/tensor/cuda_stream.h"
 #include "model/kernels/elementwise.h"
+#include "model/kernels/gemm.h"
 
 namespace skein::kernels::cuda {
 
-enum class Activation { kGelu, kRelu };
-
-/// y = dropout(activation(x + bias)): what the CPU does in the epilogue of the product and right after it. x,
-/// y: [rows, width], may be the same for ReLU. bias: [width] or null. GELU leaves x + bias in x, for
-/// backward, and is that of the value as it is stored.
-template <class T>
-struct BiasActivationArgs {
+/// y = mask · epilogue(x + bias): what the CPU does at the end of a product and right after it, in one pass
+/// over it. x, y: [rows, width], a row every `stride` elements; they may be the same. x may be null, which
+/// stands for zeros. bias: [width] or null. aux, of a's type: GELU writes x + bias to it (or, if it is null,
+/// does not), the backward ones read it. The epilogue is that of the unrounded sum; y and aux are rounded
+/// once. T and Aux: the same, or T is float.
+template <class T, class Aux>
+struct ActivationArgs {
     std::int64_t rows = 0, width = 0;
-    Activation activation = Activation::kGelu;
-    T* x = nullptr;
-    const T* bias = nullptr;
+    Epilogue epilogue = Epilogue::kNone;
+    const T* x = nullptr;
+    std::int64_t x_stride = 0;
+    const float* bias = nullptr;
+    Aux* aux = nullptr;
+    std::int64_t aux_stride = 0;
     Dropout dropout{};
     RowPlace place{};
     T* y = nullptr;
+    std::int64_t y_stride = 0;
 };
-template <class T>
-void bias_activation(CudaStream& stream, const BiasActivationArgs<T>& args);
-
-/// dx = dy · activation' · mask. dy, dx: [rows, width], may be the same. kept: for GELU what forward left in
-/// x, for ReLU its y.
-template <class T>
-struct ActivationBackwardArgs {
-    std::int64_t rows = 0, width = 0;
-    Activation activation = Activation::kGelu;
-    const T* dy = nullptr;
-    const T* kept = nullptr;
-    Dropout dropout{};
-    RowPlace place{};
-    T* dx = nullptr;
-};
-template <class T>
-void activation_backward(CudaStream& stream, const ActivationBackwardArgs<T>& args);
+template <class T, class Aux>
+void activation(CudaStream& stream, const ActivationArgs<T, Aux>& args);
 
 }  // namespace skein::kernels::cuda

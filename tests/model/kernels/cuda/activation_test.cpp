@@ -1,5 +1,8 @@
 #include "model/kernels/cuda/activation.h"
 
+#include <algorithm>
+#include <utility>
+
 #include "model/kernels/elementwise.h"
 #include "model/kernels/gemm.h"
 #include "model/tensor/pool.h"
@@ -17,19 +20,13 @@ TYPED_TEST_SUITE(CudaActivation, ElementTypes);
 constexpr RowPlace kPlace{4, 3, 2};
 constexpr std::int64_t kRows = 13;
 
-/// The CPU fuses bias and activation with the product: here with that of the identity, which changes no
-/// value.
-Floats identity(std::int64_t width) {
-    Floats out(static_cast<std::size_t>(width * width));
-    for (std::int64_t i = 0; i < width; ++i) at(out, i * width + i) = 1.0f;
-    return out;
-}
-
+/// The CPU fuses bias and epilogue with the product: here with that of the identity, which changes no value.
 Floats cpu_product(const Floats& x, std::int64_t width, const Floats* bias, Epilogue epilogue, Floats& aux,
                    const Dropout& dropout) {
     Pool pool;
     CpuStream stream{1, &pool};
-    const Floats one = identity(width);
+    Floats one(static_cast<std::size_t>(width * width));
+    for (std::int64_t i = 0; i < width; ++i) at(one, i * width + i) = 1.0f;
     Floats y(x.size());
     GemmArgs args{.m = kRows, .n = width, .k = width};
     args.a = x.data();
@@ -44,63 +41,66 @@ Floats cpu_product(const Floats& x, std::int64_t width, const Floats* bias, Epil
     return y;
 }
 
+/// Rows of `width` with `padding` elements of 7 between them.
 template <class T>
-struct Outcome {
-    std::vector<T> kept, y, dx;
-    friend bool operator==(const Outcome&, const Outcome&) = default;
-};
-
-template <class T>
-void check(Activation activation, std::int64_t width, bool with_bias, double probability) {
-    const Dropout dropout = make_dropout(probability, {5, 8});
-    const Floats x = random_in<T>(kRows * width, 1), bias = random_in<T>(width, 2),
-                 dy = random_in<T>(kRows * width, 3);
-    const bool gelu = activation == Activation::kGelu;
-    const auto found = in_every_order([&] {
-        CudaStream stream;
-        const std::vector<T> offset = rounded<T>(bias), gradient = rounded<T>(dy);
-        Outcome<T> out{rounded<T>(x), std::vector<T>(x.size()), std::vector<T>(x.size())};
-        BiasActivationArgs<T> args{.rows = kRows, .width = width, .activation = activation};
-        args.x = out.kept.data();
-        if (with_bias) args.bias = offset.data();
-        args.dropout = dropout;
-        args.place = kPlace;
-        args.y = out.y.data();
-        bias_activation(stream, args);
-        ActivationBackwardArgs<T> back{.rows = kRows, .width = width, .activation = activation};
-        back.dy = gradient.data();
-        back.kept = gelu ? out.kept.data() : out.y.data();
-        back.dropout = dropout;
-        back.place = kPlace;
-        back.dx = out.dx.data();
-        activation_backward(stream, back);
-        return out;
-    });
-
-    Floats aux(x.size());
-    const Floats* offset = with_bias ? &bias : nullptr;
-    Floats y = cpu_product(x, width, offset, gelu ? Epilogue::kGelu : Epilogue::kRelu, aux, dropout);
-    if (gelu) {
-        EXPECT_EQ(found.kept, rounded<T>(aux));
-        // in 16 bits the value that is kept is the one that is activated
-        const Floats kept = floats(found.kept);
-        Floats unused(x.size());
-        y = cpu_product(kept, width, nullptr, Epilogue::kGelu, unused, dropout);
-    }
-    EXPECT_EQ(found.y, rounded<T>(y));
-    Floats kept = gelu ? floats(found.kept) : floats(found.y);
-    const Floats dx = cpu_product(dy, width, nullptr,
-                                  gelu ? Epilogue::kGeluBackward : Epilogue::kReluBackward, kept, dropout);
-    EXPECT_EQ(found.dx, rounded<T>(dx));
+std::vector<T> padded(const Floats& rows, std::int64_t width, std::int64_t padding) {
+    Floats out(static_cast<std::size_t>(kRows * (width + padding)), 7.0f);
+    for (std::int64_t r = 0; r < kRows; ++r)
+        std::copy_n(rows.begin() + r * width, width, out.begin() + r * (width + padding));
+    return rounded<T>(out);
 }
 
-TYPED_TEST(CudaActivation, ForwardAndBackwardHaveTheCpusBits) {
-    for (const Activation activation : {Activation::kGelu, Activation::kRelu})
+template <class T, class Aux>
+void check(Epilogue epilogue, std::int64_t width, bool with_bias, double probability, std::int64_t padding) {
+    const Dropout dropout = make_dropout(probability, {5, 8});
+    const Floats x = random_in<T>(kRows * width, 1), bias = random_floats(width, 2);
+    Floats aux = random_in<Aux>(kRows * width, 3);
+    const auto found = in_every_order([&] {
+        CudaStream stream;
+        std::pair out(padded<T>(x, width, padding), padded<Aux>(aux, width, 2 * padding));
+        ActivationArgs<T, Aux> args{.rows = kRows, .width = width, .epilogue = epilogue};
+        args.x = args.y = out.first.data();
+        args.x_stride = args.y_stride = width + padding;
+        if (with_bias) args.bias = bias.data();
+        args.aux = out.second.data();
+        args.aux_stride = width + 2 * padding;
+        args.dropout = dropout;
+        args.place = kPlace;
+        activation(stream, args);
+        return out;
+    });
+    const Floats y = cpu_product(x, width, with_bias ? &bias : nullptr, epilogue, aux, dropout);
+    EXPECT_EQ(found.first, padded<T>(y, width, padding));
+    EXPECT_EQ(found.second, padded<Aux>(aux, width, 2 * padding));
+}
+
+TYPED_TEST(CudaActivation, HasTheCpusBitsRoundedOnce) {
+    for (const Epilogue epilogue : {Epilogue::kNone, Epilogue::kGelu, Epilogue::kRelu,
+                                    Epilogue::kGeluBackward, Epilogue::kReluBackward})
         for (const std::int64_t width : {3, 8, 77, 128})
-            for (const bool with_bias : {false, true}) {
-                check<TypeParam>(activation, width, with_bias, 0.0);
-                check<TypeParam>(activation, width, with_bias, 0.2);
-            }
+            for (const bool with_bias : {false, true})
+                for (const std::int64_t padding : {0, 5, 8}) {
+                    check<TypeParam, TypeParam>(epilogue, width, with_bias, 0.0, padding);
+                    check<TypeParam, TypeParam>(epilogue, width, with_bias, 0.2, padding);
+                    check<float, TypeParam>(epilogue, width, with_bias, 0.0, padding);
+                }
+}
+
+TYPED_TEST(CudaActivation, OfNothingIsThatOfTheBias) {
+    const std::int64_t width = 11;
+    const Floats bias = random_floats(width, 2), zeros(static_cast<std::size_t>(kRows * width));
+    const auto found = in_every_order([&] {
+        CudaStream stream;
+        std::vector<TypeParam> y(zeros.size());
+        ActivationArgs<TypeParam, TypeParam> args{.rows = kRows, .width = width, .epilogue = Epilogue::kGelu};
+        args.bias = bias.data();
+        args.y = y.data();
+        args.y_stride = width;
+        activation(stream, args);
+        return y;
+    });
+    Floats aux(zeros.size());
+    EXPECT_EQ(found, rounded<TypeParam>(cpu_product(zeros, width, &bias, Epilogue::kGelu, aux, {})));
 }
 
 }  // namespace

@@ -122,17 +122,17 @@ TEST(CudaCrossEntropyNan, ComesOutAsNan) {
     ShimStream stream;
     Floats logits(100);
     logits[70] = NAN;
-    const std::int32_t target = 3;
-    double loss = 0.0, nll = 0.0;
-    std::int64_t correct = 0;
+    const std::vector<std::int32_t> target{3};
+    std::vector<double> loss(1), nll(1);
+    std::vector<std::int64_t> correct(1);
     CrossEntropyArgs args{.rows = 1, .vocabulary = 100};
     args.logits = logits.data();
-    args.targets = &target;
-    args.loss = &loss;
-    args.nll = &nll;
-    args.correct = &correct;
+    args.targets = target.data();
+    args.loss = loss.data();
+    args.nll = nll.data();
+    args.correct = correct.data();
     cross_entropy(stream, args);
-    EXPECT_TRUE(std::isnan(loss));
+    EXPECT_TRUE(std::isnan(loss[0]));
 }
 
 }  // namespace

@@ -3,6 +3,7 @@
 #include <stdexcept>
 
 #include "tests/model/kernels/cuda/shim_test.h"
+#include "tests/support/cuda_shim.h"
 
 namespace skein::kernels::cuda {
 namespace {

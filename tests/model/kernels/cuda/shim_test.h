@@ -8,10 +8,12 @@
 
 #include "model/tensor/float16.h"
 #include "model/tensor/pool.h"
-#include "tests/support/cuda_shim.h"
+#include "tests/support/cuda_order.h"
 #include "tests/support/random_values.h"
 
-/// What the tests of the CUDA kernels on the shim share.
+/// What the tests of the CUDA kernels share. They are linked twice: with the shim, and with the kernels as
+/// nvcc builds them (device/). There every vector of a test is in memory that the GPU reads as well, and a
+/// launch returns when it is done; so a kernel's operands are in vectors, never on the stack.
 namespace skein::test {
 
 using Floats = std::vector<float>;
@@ -23,7 +25,8 @@ struct ShimStream : CudaStream {
     ShimStream() { pool = &memory; }
 };
 
-/// What f() gives with the threads and blocks run forward; and that it is the same in other orders.
+/// What f() gives with the threads and blocks run forward; and that it is the same in other orders. On a GPU:
+/// and that it is the same each time.
 template <class F>
 auto in_every_order(const F& f) {
     shim::set_order(shim::Order::kForward);

@@ -38,18 +38,21 @@ struct Outcome {
     State state;
     std::vector<std::vector<T>> copies;
     std::vector<double> sums;
-    StepEnd end;
-    UpdateState after;
+    std::vector<StepEnd> ends{1};
+    std::vector<UpdateState> states{1};
+    const StepEnd& end() const { return ends[0]; }
+    const UpdateState& after() const { return states[0]; }
     friend bool operator==(const Outcome& a, const Outcome& b) {
-        return a.state == b.state && a.copies == b.copies && a.sums == b.sums && a.after == b.after &&
-               a.end.gradient_scale == b.end.gradient_scale && a.end.skipped == b.end.skipped;
+        return a.state == b.state && a.copies == b.copies && a.sums == b.sums && a.states == b.states &&
+               a.end().gradient_scale == b.end().gradient_scale && a.end().skipped == b.end().skipped;
     }
 };
 
 /// The end of a step, on either device.
 template <class T, class S>
 Outcome<T> step(S& stream, State state, const std::vector<double>& losses, double clip) {
-    Outcome<T> out{std::move(state), {}, {}, {}, {}};
+    Outcome<T> out;
+    out.state = std::move(state);
     std::vector<AdamTensor> all;
     for (std::size_t i = 0; i < kCounts.size(); ++i) out.copies.emplace_back(out.state.parameters[i].size());
     for (std::size_t i = 0; i < kCounts.size(); ++i) {
@@ -67,7 +70,7 @@ Outcome<T> step(S& stream, State state, const std::vector<double>& losses, doubl
     const AdamTensors tensors(all, DTypeOf<T>::value);
     out.sums.resize(tensors.blocks.size());
     gradient_square_sums(stream, tensors.list, out.sums.data());
-    out.after.loss_scale.scale = 4.0;
+    out.states[0].loss_scale.scale = 4.0;
     EndStepArgs args;
     args.clip = clip;
     args.scales_loss = true;
@@ -78,10 +81,10 @@ Outcome<T> step(S& stream, State state, const std::vector<double>& losses, doubl
     args.rate[0] = 1e-3f;
     args.correction1[0] = 0.271f;
     args.correction2[0] = 0.003f;
-    args.state = &out.after;
-    args.end = &out.end;
+    args.state = out.states.data();
+    args.end = out.ends.data();
     end_step(stream, args);
-    adam(stream, {tensors.list, &out.end});
+    adam(stream, {tensors.list, out.ends.data()});
     return out;
 }
 
@@ -90,18 +93,18 @@ TYPED_TEST(CudaUpdate, EveryTensorOfTheListGetsTheCpusBits) {
     std::vector<double> losses(1003);
     for (std::size_t i = 0; i < losses.size(); ++i) losses[i] = 1.0 / static_cast<double>(3 * i + 1);
     const auto found = in_every_order([&] {
-        CudaStream stream;
+        ShimStream stream;
         return step<TypeParam>(stream, first_state(), losses, 1.5);
     });
     CpuStream cpu;
     const auto wanted = step<TypeParam>(cpu, first_state(), losses, 1.5);
-    EXPECT_EQ(found.end.loss, wanted.end.loss) << "added in order";
+    EXPECT_EQ(found.end().loss, wanted.end().loss) << "added in order";
     // fp64 sums of a block's squares in two orders, and one rounding to fp32 behind them
-    EXPECT_NEAR(found.end.norm, wanted.end.norm, 1e-12 * wanted.end.norm);
-    ASSERT_EQ(found.end.gradient_scale, wanted.end.gradient_scale);
-    EXPECT_LT(found.end.gradient_scale, 0.1f);
-    EXPECT_EQ(found.end.skipped, 0);
-    EXPECT_EQ(found.after, wanted.after);
+    EXPECT_NEAR(found.end().norm, wanted.end().norm, 1e-12 * wanted.end().norm);
+    ASSERT_EQ(found.end().gradient_scale, wanted.end().gradient_scale);
+    EXPECT_LT(found.end().gradient_scale, 0.1f);
+    EXPECT_EQ(found.end().skipped, 0);
+    EXPECT_EQ(found.after(), wanted.after());
     EXPECT_TRUE(found.state == wanted.state);
     EXPECT_EQ(found.copies, wanted.copies);
     EXPECT_EQ(found.copies[0], std::vector<TypeParam>(1)) << "it has none";
@@ -109,13 +112,13 @@ TYPED_TEST(CudaUpdate, EveryTensorOfTheListGetsTheCpusBits) {
 
 TYPED_TEST(CudaUpdate, AnythingThatIsNotFiniteSkipsTheStep) {
     for (const float bad : {INFINITY, -INFINITY, NAN}) {
-        CudaStream stream;
-        EXPECT_EQ(step<TypeParam>(stream, first_state(), {static_cast<double>(bad)}, 1.0).end.skipped, 1);
+        ShimStream stream;
+        EXPECT_EQ(step<TypeParam>(stream, first_state(), {static_cast<double>(bad)}, 1.0).end().skipped, 1);
         State state = first_state();
         state.gradients[2][kNormBlock + 3] = bad;
         const auto found = step<TypeParam>(stream, state, {2.0}, 1.0);
-        EXPECT_EQ(found.end.skipped, 1);
-        EXPECT_EQ(found.after.loss_scale.scale, 2.0);
+        EXPECT_EQ(found.end().skipped, 1);
+        EXPECT_EQ(found.after().loss_scale.scale, 2.0);
         EXPECT_EQ(found.state.parameters, state.parameters);
         EXPECT_EQ(found.state.moments1, state.moments1);
         EXPECT_EQ(found.state.moments2, state.moments2);

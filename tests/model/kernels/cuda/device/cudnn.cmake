@@ -1,0 +1,33 @@
+# Looks for cuDNN beside CUDA, and sets SKEIN_CUDNN: whether it is there and new enough. Only the comparison in this folder uses
+# it.
+set(SKEIN_LEAST_CUDNN 9.8)  # the first whose plans are made for a device and not for a handle
+find_path(CUDNN_INCLUDE_DIR cudnn_version.h HINTS ${CUDAToolkit_INCLUDE_DIRS} PATH_SUFFIXES cudnn)
+find_library(CUDNN_LIBRARY NAMES cudnn libcudnn.so.9 HINTS ${CUDAToolkit_LIBRARY_DIR} PATH_SUFFIXES lib64 lib)
+mark_as_advanced(CUDNN_INCLUDE_DIR CUDNN_LIBRARY)
+
+set(SKEIN_CUDNN OFF)
+set(cudnn_version "")
+if(CUDNN_INCLUDE_DIR)
+  file(STRINGS "${CUDNN_INCLUDE_DIR}/cudnn_version.h" lines REGEX "#define CUDNN_(MAJOR|MINOR|PATCHLEVEL) +[0-9]+")
+  foreach(part MAJOR MINOR PATCHLEVEL)
+    string(REGEX MATCH "CUDNN_${part} +([0-9]+)" unused "${lines}")
+    list(APPEND cudnn_version ${CMAKE_MATCH_1})
+  endforeach()
+  list(JOIN cudnn_version "." cudnn_version)
+endif()
+if(NOT CUDNN_INCLUDE_DIR OR NOT CUDNN_LIBRARY)
+  set(cudnn_missing "no cudnn_version.h and libcudnn beside CUDA")
+elseif(cudnn_version VERSION_LESS SKEIN_LEAST_CUDNN)
+  set(cudnn_missing "found ${cudnn_version}")
+else()
+  set(SKEIN_CUDNN ON)
+endif()
+
+if(SKEIN_CUDNN)
+  message(STATUS "cuDNN ${cudnn_version}: attention is compared with it")
+  add_library(skein_cudnn INTERFACE)
+  target_include_directories(skein_cudnn SYSTEM INTERFACE "${CUDNN_INCLUDE_DIR}")
+  target_link_libraries(skein_cudnn INTERFACE "${CUDNN_LIBRARY}" CUDA::cudart_static)
+else()
+  message(STATUS "cuDNN: ${cudnn_missing}, wanted ${SKEIN_LEAST_CUDNN} or later; attention is not compared with it")
+endif()

@@ -1,0 +1,109 @@
+#include "tests/model/kernels/cuda/device/managed_heap.h"
+
+#include <cuda_runtime_api.h>
+
+#include <array>
+#include <bit>
+#include <cstddef>
+#include <cstdint>
+#include <cstdlib>
+#include <mutex>
+#include <new>
+
+#include "model/base/error.h"
+
+namespace skein::test {
+namespace {
+
+constexpr std::size_t kBytes = std::size_t{8} << 30;  // of address space; pages come when they are touched
+
+/// Blocks of a power of two bytes, given back to a list of their size. In front of each lies its size.
+class ManagedHeap {
+  public:
+    void start() {
+        void* memory = nullptr;
+        const cudaError_t status = cudaMallocManaged(&memory, kBytes);
+        if (status != cudaSuccess)
+            throw CudaError(text("cudaMallocManaged of ", kBytes, " bytes: ", cudaGetErrorString(status)));
+        const std::lock_guard lock(mutex_);
+        begin_ = next_ = static_cast<std::byte*>(memory);
+        end_ = begin_ + kBytes;
+    }
+
+    void* allocate(std::size_t bytes) noexcept {
+        const std::lock_guard lock(mutex_);
+        if (!begin_) return std::malloc(bytes);
+        const std::size_t whole = std::bit_ceil(bytes + kHeader);
+        auto& list = free_[static_cast<std::size_t>(std::countr_zero(whole))];
+        std::byte* block = static_cast<std::byte*>(list);
+        if (block) {
+            list = *reinterpret_cast<void**>(block + kHeader);
+        } else {
+            if (whole > static_cast<std::size_t>(end_ - next_)) return nullptr;
+            block = next_;
+            next_ += whole;
+        }
+        *reinterpret_cast<std::size_t*>(block) = whole;
+        return block + kHeader;
+    }
+
+    void release(void* data) noexcept {
+        auto* const at = static_cast<std::byte*>(data);
+        const std::lock_guard lock(mutex_);
+        if (!begin_ || at < begin_ || at >= end_) return std::free(data);
+        std::byte* const block = at - kHeader;
+        auto& list =
+            free_[static_cast<std::size_t>(std::countr_zero(*reinterpret_cast<std::size_t*>(block)))];
+        *static_cast<void**>(data) = list;
+        list = block;
+    }
+
+  private:
+    static constexpr std::size_t kHeader = 16;  // keeps the alignment of operator new
+    std::mutex mutex_;
+    std::byte *begin_ = nullptr, *next_ = nullptr, *end_ = nullptr;
+    std::array<void*, 64> free_{};
+};
+
+/// Constant-initialized and never destroyed: operator new is called before main and after it.
+union Immortal {
+    ManagedHeap heap;
+    constexpr Immortal() : heap() {}
+    ~Immortal() {}
+};
+constinit Immortal immortal;
+
+}  // namespace
+
+void start_managed_heap() {
+    immortal.heap.start();
+}
+
+void* managed_allocate(std::size_t bytes) {
+    if (void* const data = immortal.heap.allocate(bytes)) return data;
+    throw std::bad_alloc();
+}
+void managed_release(void* data) noexcept {
+    if (data) immortal.heap.release(data);
+}
+
+}  // namespace skein::test
+
+void* operator new(std::size_t bytes) {
+    return skein::test::managed_allocate(bytes);
+}
+void* operator new[](std::size_t bytes) {
+    return skein::test::managed_allocate(bytes);
+}
+void operator delete(void* data) noexcept {
+    skein::test::managed_release(data);
+}
+void operator delete[](void* data) noexcept {
+    skein::test::managed_release(data);
+}
+void operator delete(void* data, std::size_t) noexcept {
+    skein::test::managed_release(data);
+}
+void operator delete[](void* data, std::size_t) noexcept {
+    skein::test::managed_release(data);
+}

@@ -1,0 +1,10 @@
+#pragma once
+
+namespace skein::test {
+
+/// From now on operator new gives memory that the CPU and the GPU both reach, in this whole program: a test's
+/// vectors are operands of kernels as they are. What was allocated before stays where it is. Without it the
+/// program runs on, with ordinary memory. Throws CudaError.
+void start_managed_heap();
+
+}  // namespace skein::test
