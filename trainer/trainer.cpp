@@ -13,6 +13,7 @@
 #include "trainer/options.h"
 #include "trainer/run_rules.h"
 #include "trainer/settings.h"
+#include "trainer/utilisation.h"
 
 namespace skein {
 namespace {
@@ -145,6 +146,8 @@ void Trainer::configure(const std::optional<Checkpoint>& from) {
     objective_ = make_objective(*stream_, config_.model, config_.train.seed);
     store_.emplace(request_.out + "/checkpoints", config_.checkpoint.keep,
                    [this](const std::string& line) { say(line); });
+    if (const auto peak = known_peak_flops(device_name(), config_.train.precision))
+        peak_flops_ = *peak * world_.size();
     state_.configuration = to_settings(config_);
     state_.leans_on = bits_lean_on();
     if (from)
@@ -313,20 +316,28 @@ void Trainer::count_skip(const StepOutcome& outcome) {
     say(line);
 }
 
-void Trainer::step(Prefetcher<Batch>& batches, const StopSignal& stop, StepOutcome& outcome,
-                   double& seconds) {
+std::optional<double> Trainer::utilisation(const Batch& batch, double seconds) const {
+    if (!peak_flops_) return std::nullopt;
+    const auto samples = static_cast<double>(batch.samples),
+               tokens = static_cast<double>(batch.target_tokens);
+    const double of_a_token = model_flops_per_token(config_.model, tokens / samples,
+                                                    static_cast<double>(batch.source_tokens) / samples);
+    return of_a_token * tokens / seconds / *peak_flops_;
+}
+
+TrainProgress Trainer::step(Prefetcher<Batch>& batches, const StopSignal& stop) {
     const auto start = Clock::now();
     std::uint64_t flags = stop.requested() ? kStopFlag : 0;
     const Batch batch = batches.next();
     // the others are about to exchange gradients with this rank: they hear of it with the step's scalars
     if (batch.unread) flags |= kUnreadFlag;
     if (lock_ && !lock_->held()) flags |= kLockLostFlag;
-    outcome = training_step_->run(batch, static_cast<std::int64_t>(state_.step),
-                                  static_cast<std::int64_t>(state_.updates) + 1, flags);
+    const StepOutcome outcome = training_step_->run(batch, static_cast<std::int64_t>(state_.step),
+                                                    static_cast<std::int64_t>(state_.updates) + 1, flags);
     ++state_.step;
     state_.place = batch.after;
     if (!outcome.skipped) ++state_.updates;
-    seconds = std::chrono::duration<double>(Clock::now() - start).count();
+    const double seconds = std::chrono::duration<double>(Clock::now() - start).count();
     state_.seconds += seconds;
     if ((outcome.flags & kUnreadFlag) != 0)
         together_([&] {
@@ -337,9 +348,16 @@ void Trainer::step(Prefetcher<Batch>& batches, const StopSignal& stop, StepOutco
             throw IoError(
                 text("train: another process took over ", request_.out, "; this one leaves it alone"));
         });
-    const auto number = static_cast<std::int64_t>(state_.step);
-    if (log_ && (number % config_.log.every == 0 || outcome.skipped)) log_->step(number, outcome, seconds);
+    TrainProgress at;
+    at.step = static_cast<std::int64_t>(state_.step);
+    at.steps = config_.train.steps;
+    at.outcome = outcome;
+    at.seconds = seconds;
+    at.utilisation = utilisation(batch, seconds);
+    if (log_ && (at.step % config_.log.every == 0 || outcome.skipped))
+        log_->step(at.step, outcome, seconds, at.utilisation);
     count_skip(outcome);
+    return at;
 }
 
 TrainResult Trainer::run(const StopSignal& stop) {
@@ -354,19 +372,17 @@ TrainResult Trainer::run(const StopSignal& stop) {
     const auto steps = static_cast<std::uint64_t>(config_.train.steps);
     bool stopped = false, hopeless = false;
     while (state_.step < steps && !out_of_patience() && !stopped && !hopeless) {
-        StepOutcome outcome;
-        double seconds = 0.0;
-        step(batches, stop, outcome, seconds);
-        stopped = (outcome.flags & kStopFlag) != 0;
-        hopeless = outcome.skipped && skips(kInARow) >= static_cast<std::uint64_t>(config_.train.max_skipped);
-        pace = pace == 0.0 ? seconds : 0.95 * pace + 0.05 * seconds;
-        const auto number = static_cast<std::int64_t>(state_.step);
-        if (world_.rank() == 0 && observer_.step)
-            observer_.step({number, config_.train.steps, outcome, seconds,
-                            pace * static_cast<double>(steps - state_.step), evaluation_});
+        TrainProgress at = step(batches, stop);
+        stopped = (at.outcome.flags & kStopFlag) != 0;
+        hopeless =
+            at.outcome.skipped && skips(kInARow) >= static_cast<std::uint64_t>(config_.train.max_skipped);
+        pace = pace == 0.0 ? at.seconds : 0.95 * pace + 0.05 * at.seconds;
+        at.seconds_left = pace * static_cast<double>(steps - state_.step);
+        at.last_evaluation = evaluation_;
+        if (world_.rank() == 0 && observer_.step) observer_.step(at);
         // What is due at this step is done even when the run is to stop here: resuming does not make up for
         // it.
-        const auto due = [&](std::int64_t every) { return every > 0 && number % every == 0; };
+        const auto due = [&](std::int64_t every) { return every > 0 && at.step % every == 0; };
         if (validation_data_ && (due(config_.eval.every) || state_.step == steps)) evaluate_now();
         if (due(config_.checkpoint.every) && saved_step_ != state_.step) save();
     }

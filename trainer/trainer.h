@@ -35,8 +35,9 @@ struct TrainRequest {
 struct TrainProgress {
     std::int64_t step = 0, steps = 0;
     StepOutcome outcome;
-    double seconds = 0.0;       ///< of this step
-    double seconds_left = 0.0;  ///< at the recent pace
+    double seconds = 0.0;               ///< of this step
+    std::optional<double> utilisation;  ///< see utilisation.h; none where the devices' peak is not known
+    double seconds_left = 0.0;          ///< at the recent pace
     std::optional<Evaluation> last_evaluation;
 };
 
@@ -78,7 +79,8 @@ class Trainer {
     void load_weights(const std::string& from);
     void start_log(const std::optional<Checkpoint>& from);
     bool out_of_patience() const;
-    void step(Prefetcher<Batch>& batches, const StopSignal& stop, StepOutcome& outcome, double& seconds);
+    TrainProgress step(Prefetcher<Batch>& batches, const StopSignal& stop);
+    std::optional<double> utilisation(const Batch& batch, double seconds) const;
     std::vector<StateTensor> state_tensors();
     SaveOutcome save();
     void evaluate_now();
@@ -102,6 +104,7 @@ class Trainer {
     std::unique_ptr<Objective> objective_;
     std::optional<TrainingStep> training_step_;
     std::optional<RunLog> log_;
+    std::optional<double> peak_flops_;  ///< a second, of all devices
     RunState state_;
     std::uint64_t saved_step_ = ~std::uint64_t{0};
     std::string newest_checkpoint_;
