@@ -14,6 +14,7 @@
 #include "trainer/options.h"
 #include "trainer/run_rules.h"
 #include "trainer/settings.h"
+#include "trainer/utilisation.h"
 
 namespace skein {
 namespace {
@@ -146,6 +147,8 @@ void Trainer::configure(const std::optional<Checkpoint>& from) {
     objective_ = make_objective(*stream_, config_.model, config_.train.seed);
     store_.emplace(request_.out + "/checkpoints", config_.checkpoint.keep,
                    [this](const std::string& line) { say(line); });
+    if (const auto peak = known_peak_flops(device_name(), config_.train.precision))
+        peak_flops_ = *peak * world_.size();
     state_.configuration = to_settings(config_);
     state_.leans_on = bits_lean_on();
     if (from)
@@ -316,6 +319,14 @@ void Trainer::count_skip(const StepOutcome& outcome) {
     say(line);
 }
 
+std::optional<double> Trainer::flops_of(const Batch& batch) const {
+    if (!peak_flops_) return std::nullopt;
+    const auto samples = static_cast<double>(batch.samples),
+               tokens = static_cast<double>(batch.target_tokens);
+    return tokens * model_flops_per_token(config_.model, tokens / samples,
+                                          static_cast<double>(batch.source_tokens) / samples);
+}
+
 void Trainer::start_step(Prefetcher<Batch>& batches, const StopSignal& stop) {
     StartedStep started;
     started.at = Clock::now();
@@ -323,6 +334,7 @@ void Trainer::start_step(Prefetcher<Batch>& batches, const StopSignal& stop) {
     const Batch batch = batches.next();
     started.after = batch.after;
     started.unread = batch.unread;
+    started.flops = flops_of(batch);
     // the others are about to exchange gradients with this rank: they hear of it with the step's scalars
     if (batch.unread) flags |= kUnreadFlag;
     if (lock_ && !lock_->held()) flags |= kLockLostFlag;
@@ -330,7 +342,7 @@ void Trainer::start_step(Prefetcher<Batch>& batches, const StopSignal& stop) {
     started_.push_back(std::move(started));
 }
 
-StepOutcome Trainer::finish_step(double& seconds) {
+TrainProgress Trainer::finish_step() {
     const StepOutcome outcome = training_step_->finish();
     const StartedStep started = std::move(started_.front());
     started_.pop_front();
@@ -339,7 +351,7 @@ StepOutcome Trainer::finish_step(double& seconds) {
     state_.updates = static_cast<std::uint64_t>(outcome.updates);
     // steps overlap where the device works ahead: each is given the time since the last one was told of
     const auto now = Clock::now();
-    seconds = std::chrono::duration<double>(now - std::max(started.at, last_step_ended_)).count();
+    const double seconds = std::chrono::duration<double>(now - std::max(started.at, last_step_ended_)).count();
     last_step_ended_ = now;
     state_.seconds += seconds;
     if ((outcome.flags & kUnreadFlag) != 0)
@@ -351,10 +363,16 @@ StepOutcome Trainer::finish_step(double& seconds) {
             throw IoError(
                 text("train: another process took over ", request_.out, "; this one leaves it alone"));
         });
-    const auto number = static_cast<std::int64_t>(state_.step);
-    if (log_ && (number % config_.log.every == 0 || outcome.skipped)) log_->step(number, outcome, seconds);
+    TrainProgress at;
+    at.step = static_cast<std::int64_t>(state_.step);
+    at.steps = config_.train.steps;
+    at.outcome = outcome;
+    at.seconds = seconds;
+    if (started.flops) at.utilisation = *started.flops / seconds / *peak_flops_;
+    if (log_ && (at.step % config_.log.every == 0 || outcome.skipped))
+        log_->step(at.step, outcome, seconds, at.utilisation);
     count_skip(outcome);
-    return outcome;
+    return at;
 }
 
 TrainResult Trainer::run(const StopSignal& stop) {
@@ -376,15 +394,14 @@ TrainResult Trainer::run(const StopSignal& stop) {
         return validation_data_ && (due(config_.eval.every, step) || step == steps);
     };
     const auto finish = [&] {
-        double seconds = 0.0;
-        const StepOutcome outcome = finish_step(seconds);
-        stopped |= (outcome.flags & kStopFlag) != 0;
+        TrainProgress at = finish_step();
+        stopped |= (at.outcome.flags & kStopFlag) != 0;
         hopeless |=
-            outcome.skipped && skips(kInARow) >= static_cast<std::uint64_t>(config_.train.max_skipped);
-        pace = pace == 0.0 ? seconds : 0.95 * pace + 0.05 * seconds;
-        if (world_.rank() == 0 && observer_.step)
-            observer_.step({static_cast<std::int64_t>(state_.step), config_.train.steps, outcome, seconds,
-                            pace * static_cast<double>(steps - state_.step), evaluation_});
+            at.outcome.skipped && skips(kInARow) >= static_cast<std::uint64_t>(config_.train.max_skipped);
+        pace = pace == 0.0 ? at.seconds : 0.95 * pace + 0.05 * at.seconds;
+        at.seconds_left = pace * static_cast<double>(steps - state_.step);
+        at.last_evaluation = evaluation_;
+        if (world_.rank() == 0 && observer_.step) observer_.step(at);
     };
     // A GPU works on the next step while the host tells of the last one, unless something is due in between.
     const std::size_t ahead = stream_->device() == Device::cpu ? 0 : TrainingStep::kMostUnderWay - 1;

@@ -38,8 +38,9 @@ struct TrainRequest {
 struct TrainProgress {
     std::int64_t step = 0, steps = 0;
     StepOutcome outcome;
-    double seconds = 0.0;       ///< of this step
-    double seconds_left = 0.0;  ///< at the recent pace
+    double seconds = 0.0;               ///< of this step
+    std::optional<double> utilisation;  ///< see utilisation.h; none where the devices' peak is not known
+    double seconds_left = 0.0;          ///< at the recent pace
     std::optional<Evaluation> last_evaluation;
 };
 
@@ -82,8 +83,10 @@ class Trainer {
     void start_log(const std::optional<Checkpoint>& from);
     bool out_of_patience() const;
     void start_step(Prefetcher<Batch>& batches, const StopSignal& stop);
-    /// Tells of the oldest step that was started, which took `seconds`.
-    StepOutcome finish_step(double& seconds);
+    /// Tells of the oldest step that was started.
+    TrainProgress finish_step();
+    /// Of the model, for the whole batch; none where no peak is known to measure them by.
+    std::optional<double> flops_of(const Batch& batch) const;
     HostState host_state();
     SaveOutcome save();
     void evaluate_now();
@@ -94,6 +97,7 @@ class Trainer {
     struct StartedStep {
         DataPlace after;
         std::exception_ptr unread;
+        std::optional<double> flops;
         std::chrono::steady_clock::time_point at;
     };
 
@@ -115,6 +119,7 @@ class Trainer {
     std::optional<RunLog> log_;
     std::deque<StartedStep> started_;
     std::chrono::steady_clock::time_point last_step_ended_{};
+    std::optional<double> peak_flops_;  ///< a second, of all devices
     RunState state_;
     std::uint64_t saved_step_ = ~std::uint64_t{0};
     std::string newest_checkpoint_;

@@ -119,6 +119,8 @@ Batch batch_of(const PairPlan& plan, SampleRange own) {
     Batch batch;
     batch.samples = static_cast<std::int64_t>(plan.samples());
     batch.target_tokens = static_cast<std::int64_t>(plan.target_tokens());
+    for (const PairLength& length : plan.lengths)
+        batch.source_tokens += static_cast<std::int64_t>(length.source);
     batch.own = own;
     batch.after = {plan.place.epoch, plan.place.window, plan.samples_before + plan.samples()};
     return batch;
