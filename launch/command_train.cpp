@@ -2,6 +2,7 @@
 #include <filesystem>
 
 #include "launch/commands.h"
+#include "launch/device.h"
 #include "launch/failure.h"
 #include "launch/progress.h"
 #include "launch/ranks.h"
@@ -73,7 +74,8 @@ std::string resume_command(const Arguments& arguments, const Ranks& ranks) {
     return line;
 }
 
-TrainRequest request_from(const Arguments& arguments, int own, const Ranks& ranks) {
+TrainRequest request_from(const Arguments& arguments, int own, const std::optional<Gpu>& gpu,
+                          const Ranks& ranks) {
     TrainRequest request;
     request.config = arguments.config;
     request.given = arguments.given;
@@ -82,6 +84,7 @@ TrainRequest request_from(const Arguments& arguments, int own, const Ranks& rank
     request.resume = arguments.value("resume");
     request.accept_changed_data = arguments.value("data.changed") == "accept";
     request.init = arguments.value("init");
+    request.gpu = gpu;
     request.threads = [own, &ranks](int asked) { return threads_of_a_rank(asked, own, ranks); };
     return request;
 }
@@ -95,10 +98,12 @@ int run_train(const Arguments& arguments, Ranks& ranks) {
 
     std::optional<ProcessGrid> grid;
     ranks.together([&] { grid.emplace(ranks.session(), arguments.config.parallel.tensor); });
+    const int own = own_processors(ranks);
+    const std::optional<Gpu> gpu = device_of_a_rank(arguments.config.device, ranks);
     TrainResult result;
     {
         Trainer trainer(
-            request_from(arguments, own_processors(ranks), ranks), grid->world(), grid->data(),
+            request_from(arguments, own, gpu, ranks), grid->world(), grid->data(),
             [&](const auto& part) { ranks.together(part); }, observer);
         result = trainer.run(stop);
     }

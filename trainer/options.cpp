@@ -166,9 +166,9 @@ Kind warmup() {
 }
 
 Kind device() {
-    return {"cpu or auto (this build has no CUDA)", [](const RunConfig& config) { return config.device; },
+    return {"cpu, cuda or auto", [](const RunConfig& config) { return config.device; },
             [](RunConfig& config, std::string_view value) {
-                if (value != "cpu" && value != "auto") return false;
+                if (value != "cpu" && value != "cuda" && value != "auto") return false;
                 config.device = value;
                 return true;
             }};
@@ -194,7 +194,7 @@ std::vector<Option> make_table() {
     };
     using enum OnResume;
 
-    add("device", kNotice, device(), "where tensors live");
+    add("device", kNotice, device(), "where tensors live and are computed; auto: on a GPU if every rank has one");
 
     const auto model = [](auto member) { return Field{&RunConfig::model, member}; };
     using M = ModelConfig;

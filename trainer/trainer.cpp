@@ -143,14 +143,14 @@ void Trainer::configure(const std::optional<Checkpoint>& from) {
             const std::string name = fs::path(file).filename().string();
             tokenizer_files_.push_back({name, read_file(folder_.path + "/" + name)});
         }
-    stream_.emplace(request_.threads(config_.parallel.threads));
+    stream_.emplace(request_.gpu, request_.threads(config_.parallel.threads));
     objective_ = make_objective(*stream_, config_.model, config_.train.seed);
     store_.emplace(request_.out + "/checkpoints", config_.checkpoint.keep,
                    [this](const std::string& line) { say(line); });
-    if (const auto peak = known_peak_flops(device_name(), config_.train.precision))
+    if (const auto peak = known_peak_flops(device_name(*stream_), config_.train.precision))
         peak_flops_ = *peak * world_.size();
     state_.configuration = to_settings(config_);
-    state_.leans_on = bits_lean_on();
+    state_.leans_on = bits_lean_on(*stream_);
     if (from)
         for (const auto& [name, value] : state_.leans_on)
             if (const std::string before = find_text(from->manifest().run.leans_on, name); before != value)
@@ -238,7 +238,7 @@ void Trainer::start_log(const std::optional<Checkpoint>& from) {
     nlohmann::ordered_json line = {{"start", utc_now()},
                                    {"step", state_.step},
                                    {"ranks", world_.size()},
-                                   {"threads", stream_->run([](auto& device) { return device.threads; })},
+                                   {"threads", stream_->threads()},
                                    {"restarts", state_.restarts}};
     if (from) {
         line["resumed_from"] = from->folder();

@@ -29,7 +29,8 @@ struct TrainRequest {
     std::string data, out;        ///< folders
     std::string resume = "auto";  ///< auto, never, or a checkpoint's or run's folder
     bool accept_changed_data = false;
-    std::string init;  ///< a checkpoint's or run's folder to take the weights from; empty: none
+    std::optional<Gpu> gpu;  ///< this rank's; none: on the CPU
+    std::string init;        ///< a checkpoint's or run's folder to take the weights from; empty: none
     /// The threads of this rank, for --parallel.threads of the configuration that the run goes by.
     std::function<int(int asked)> threads;
 };
