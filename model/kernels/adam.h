@@ -27,5 +27,6 @@ struct AdamArgs {
     float gradient_scale = 1.0f;  ///< the clip factor
 };
 void adam(CpuStream& stream, const AdamArgs& args);
+void adam(CudaStream& stream, const AdamArgs& args);
 
 }  // namespace skein::kernels

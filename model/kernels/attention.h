@@ -71,5 +71,7 @@ struct AttentionBackwardArgs {
 /// it.
 void attention(CpuStream& stream, const AttentionArgs& args);
 void attention_backward(CpuStream& stream, const AttentionBackwardArgs& args);
+void attention(CudaStream& stream, const AttentionArgs& args);
+void attention_backward(CudaStream& stream, const AttentionBackwardArgs& args);
 
 }  // namespace skein::kernels

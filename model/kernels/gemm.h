@@ -48,5 +48,6 @@ struct GemmArgs {
 /// grows in one addition). Then come bias and epilogue. k = 0 gives the epilogue of the bias, or leaves c as
 /// it is when accumulating. c and aux must not overlap the operands. Scratch comes from the stream's pool.
 void gemm(CpuStream& stream, const GemmArgs& args);
+void gemm(CudaStream& stream, const GemmArgs& args);
 
 }  // namespace skein::kernels
