@@ -87,15 +87,18 @@ class Connection {
     }
     ~Connection() {
         if (!comm_) return;
-        if (std::uncaught_exceptions() > 0) return give_up();
+        if (std::uncaught_exceptions() > 0) {
+            give_up();
+            return;
+        }
         try {
             begin("end");
-            nccl::finalize(comm_);
+            guarded([&] { nccl::finalize(comm_); });
             settle();
+            nccl::destroy(comm_);
         } catch (const Error&) {
-            return give_up();
+            // it was aborted
         }
-        nccl::destroy(comm_);
     }
     Connection(const Connection&) = delete;
     Connection& operator=(const Connection&) = delete;
@@ -148,7 +151,7 @@ class Connection {
     }
 
     template <class Call>
-    auto guarded(const Call& call) {
+    std::invoke_result_t<const Call&> guarded(const Call& call) {
         if (!comm_) throw CudaError("NCCL: the communicator was aborted");
         try {
             return call();

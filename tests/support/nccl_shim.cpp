@@ -1,8 +1,8 @@
 // parallel/nccl.h without a GPU: what is queued on the fake GPU's streams travels between processes by MPI.
 // As with NCCL's communicators that do not block, an operation is on its stream only when is_settled has said
 // so, and it is done when every rank that it needs has come to it. The host's memory is refused.
-#include "tests/support/nccl_shim.h"
-
+// SKEIN_SHIM_NO_NCCL in the environment takes the library away; SKEIN_SHIM_NCCL_ERROR is what communicators
+// fail with from then on.
 #include <mpi.h>
 
 #include <cstdlib>
@@ -20,8 +20,6 @@ namespace skein::test::shim {
 namespace {
 
 constexpr int kFirstTag = 20000;  // of messages between those that become a communicator
-
-std::string planted;
 
 struct FakeCommunicator {
     MPI_Comm ranks = MPI_COMM_NULL;
@@ -77,10 +75,6 @@ void queue(void* communicator, void* stream, std::function<void(Transfer&)> begi
 }
 
 }  // namespace
-
-void plant_nccl_error(std::string words) {
-    planted = std::move(words);
-}
 
 }  // namespace skein::test::shim
 
@@ -139,7 +133,8 @@ void* start(const Id& id, int ranks, int rank) {
 }
 
 bool is_settled(void* communicator) {
-    if (!planted.empty()) throw CudaError("NCCL: communicator: " + std::exchange(planted, {}));
+    if (const char* error = std::getenv("SKEIN_SHIM_NCCL_ERROR"))
+        throw CudaError(text("NCCL: communicator: ", error));
     FakeCommunicator& fake = *of(communicator);
     if (fake.unqueued) {
         std::exchange(fake.unqueued, nullptr)();
