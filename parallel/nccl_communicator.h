@@ -37,7 +37,8 @@ struct NcclOptions {
 /// communicator's that is under way is aborted, so that no stream waits for it, and the memory that it was to
 /// write is undefined. The host waits only where NCCL connects ranks, which is when they first meet.
 ///
-/// Collective. Session, group and stream must outlive it. Throws CudaError (no NCCL, or what it refuses) and
+/// Collective over all ranks of the session, each with its own group, and so is a duplicate. Session, group
+/// and stream must outlive it. Throws CudaError (no NCCL, or what it refuses) and
 /// MpiError.
 std::unique_ptr<Communicator> make_nccl_communicator(const MpiSession& session, Communicator& group,
                                                      Stream& stream, const NcclOptions& options);

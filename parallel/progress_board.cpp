@@ -30,12 +30,9 @@ ProgressBoard::ProgressBoard(const MpiSession& session, Communicator& group)
     group.all_gather(std::as_bytes(std::span(&own, 1)), receive);
 
     constexpr const char* kOperation = "progress board";
-    MPI_Group world = MPI_GROUP_NULL, part = MPI_GROUP_NULL;
-    check_mpi(MPI_Comm_group(MPI_COMM_WORLD, &world), kOperation);
-    check_mpi(MPI_Group_incl(world, group.size(), members.data(), &part), kOperation);
-    check_mpi(MPI_Comm_create_group(MPI_COMM_WORLD, part, 0, &state_->ranks), kOperation);
-    check_mpi(MPI_Group_free(&part), kOperation);
-    check_mpi(MPI_Group_free(&world), kOperation);
+    // Of all ranks, not of the group: Open MPI 4.1 mixes up the windows of groups that have no rank in
+    // common.
+    check_mpi(MPI_Comm_dup(MPI_COMM_WORLD, &state_->ranks), kOperation);
     check_mpi(MPI_Comm_set_errhandler(state_->ranks, MPI_ERRORS_RETURN), kOperation);
     check_mpi(MPI_Win_allocate(sizeof(std::uint64_t), sizeof(std::uint64_t), MPI_INFO_NULL, state_->ranks,
                                static_cast<void*>(&state_->mine), &state_->window),
@@ -78,9 +75,9 @@ std::vector<ProgressBoard::Entry> ProgressBoard::read(double patience_seconds) c
     std::vector<Entry> entries;
     for (const int member : state_->members) entries.push_back({member, std::nullopt});
     for (std::size_t rank = 0; rank < size; ++rank)
-        check_mpi(MPI_Rget(&(*numbers)[rank], 1, MPI_UINT64_T, static_cast<int>(rank), 0, 1, MPI_UINT64_T,
+        check_mpi(MPI_Rget(&(*numbers)[rank], 1, MPI_UINT64_T, entries[rank].rank, 0, 1, MPI_UINT64_T,
                            state_->window, &requests[rank]),
-                  "progress board", static_cast<int>(rank));
+                  "progress board", entries[rank].rank);
     const auto end = std::chrono::steady_clock::now() + std::chrono::duration<double>(patience_seconds);
     for (bool all = false; !all;) {
         const bool last = std::chrono::steady_clock::now() >= end;
@@ -89,7 +86,7 @@ std::vector<ProgressBoard::Entry> ProgressBoard::read(double patience_seconds) c
             if (entries[rank].number) continue;
             int done = 0;
             check_mpi(MPI_Test(&requests[rank], &done, MPI_STATUS_IGNORE), "progress board",
-                      static_cast<int>(rank));
+                      entries[rank].rank);
             if (done) entries[rank].number = (*numbers)[rank];
             all = all && done;
         }

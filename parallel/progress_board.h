@@ -16,10 +16,9 @@ namespace skein {
 /// answers for it only while it is inside some call of MPI's, and a rank that does not answer is told apart.
 class ProgressBoard {
   public:
-    /// Collective over `group`, of whose ranks it learns which ones of the session's they are. Throws
-    /// MpiError.
+    /// Collective over all ranks of the session, each of which gives its own group. Throws MpiError.
     ProgressBoard(const MpiSession& session, Communicator& group);
-    /// Collective, unless it was abandoned or an error drives the ranks out.
+    /// As collective, unless it was abandoned or an error drives the ranks out.
     ~ProgressBoard();
     /// Its end is not waited for: other ranks may not come to theirs.
     void abandon();
