@@ -13,6 +13,7 @@
 /// portable.cuh for nvcc; include that one.
 #define SKEIN_SHARED(Type, name, count) __shared__ alignas(16) Type name[count]
 #define SKEIN_UNROLL _Pragma("unroll")
+#define SKEIN_NO_UNROLL _Pragma("unroll 1")
 
 namespace skein::kernels::cuda {
 
@@ -73,6 +74,25 @@ __device__ inline void store_sixteen(T* to, const Sixteen<T>& values) {
     uint4 bytes;
     memcpy(&bytes, &values, sizeof bytes);
     *reinterpret_cast<uint4*>(to) = bytes;
+}
+
+/// 4 or 16 bytes to shared memory, zeros if they do not exist.
+template <int kBytes>
+__device__ inline void copy_async(void* to, const void* from, bool exists) {
+    const auto target = static_cast<unsigned>(__cvta_generic_to_shared(to));
+    const std::size_t source = __cvta_generic_to_global(from);
+    const int size = exists ? kBytes : 0;
+    if constexpr (kBytes == 16) {
+        asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(target), "l"(source), "r"(size)
+                     : "memory");
+    } else {
+        static_assert(kBytes == 4);
+        asm volatile("cp.async.ca.shared.global [%0], [%1], 4, %2;" ::"r"(target), "l"(source), "r"(size)
+                     : "memory");
+    }
+}
+__device__ inline void wait_for_copies() {
+    asm volatile("cp.async.wait_all;" ::: "memory");
 }
 
 __device__ inline float widen(float x) {
