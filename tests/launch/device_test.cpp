@@ -22,15 +22,16 @@ class OnDevice : public testing::Test {
                       .code,
                   0);
         std::string source, target;
-        for (const std::string& line : lines_of(pseudo_text(3'000))) {
-            source += line + "\n";
-            target += std::string(line.rbegin(), line.rend()) + "\n";
+        const std::vector<std::string> all = words(pseudo_text(3'000));
+        for (std::size_t i = 0; i + 1 < all.size(); i += 2) {
+            source += all[i] + " " + all[i + 1] + "\n";
+            target += all[i + 1] + " " + all[i] + "\n";
         }
         write(*folder_ / "source.txt", source);
         write(*folder_ / "target.txt", target);
         EXPECT_EQ(run_skein({"prepare", "--source", *folder_ / "source.txt", "--target", *folder_ / "target.txt",
                              "--valid-source", *folder_ / "source.txt", "--valid-target",
-                             *folder_ / "target.txt", "--tokenizer", "sentencepiece", "--vocab", "60", "--out",
+                             *folder_ / "target.txt", "--tokenizer", "sentencepiece", "--vocab", "320", "--out",
                              *folder_ / "pairs"})
                       .code,
                   0);
@@ -43,10 +44,11 @@ class OnDevice : public testing::Test {
     static Outcome train(const std::string& out, const std::string& options, int ranks = 1,
                          const std::string& before = "", const std::string& data = "text") {
         std::string line = "train --data " + folder(data) + " --out " + folder(out) +
-                           " --model.width 16 --model.heads 2 --model.context 8 --train.steps 6"
+                           " --model.width 16 --model.heads 2 --model.context 16"
                            " --train.batch 4 --parallel.lanes 4 --model.dropout 0.1 --eval.every 3"
                            " --eval.samples 3 --checkpoint.every 3 --checkpoint.keep 9 ";
-        line += data == "pairs" ? "--model.kind encoder-decoder --model.layers 1 --train.long-pairs skip "
+        if (options.find("--train.steps") == std::string::npos) line += "--train.steps 6 ";
+        line += data == "pairs" ? "--model.kind encoder-decoder --model.encoder-layers 1 --model.decoder-layers 1 "
                                 : "--model.layers 1 ";
         return run_skein(words(line + options), ranks, before);
     }
@@ -96,7 +98,8 @@ TEST_F(OnDevice, TrainingGoesAsOnTheCpu) {
         for (const std::string precision : {"fp32", "bf16", "fp16"}) {
             SCOPED_TRACE(data + " " + precision);
             const std::string name = data + "-" + precision, options = "--train.precision " + precision;
-            ASSERT_EQ(train("cpu-" + name, "--device cpu " + options, 1, "", data).code, 0);
+            const Outcome on_cpu = train("cpu-" + name, "--device cpu " + options, 1, "", data);
+            ASSERT_EQ(on_cpu.code, 0) << on_cpu.errors;
             const Outcome on_gpu = train("gpu-" + name, "--device cuda " + options, 1, "", data);
             ASSERT_EQ(on_gpu.code, 0) << on_gpu.errors;
             const std::vector<double> wanted = losses("cpu-" + name), found = losses("gpu-" + name);
