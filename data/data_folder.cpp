@@ -266,6 +266,9 @@ DataFolder open_data_folder(const std::string& path, DataCheck check) {
         std::uint64_t bytes = 0;
         for (const FileHash& file : out.files) {
             bytes += file.size;
+            if (!has_file(path + "/" + file.name))
+                throw MissingError(
+                    text(path, "/", file.name, ": no such file, but ", kIndexName, " lists it"));
             if (const auto fault = verify_size(path, file)) throw DataError(describe(path, *fault));
         }
         const std::size_t blocks = bytes > kMostCheckedBytes ? 1 : static_cast<std::size_t>(-1);

@@ -68,8 +68,8 @@ inline constexpr std::uint64_t kMostCheckedBytes = std::uint64_t{4} << 30;
 
 /// Reads index.json, checks its seal, all files by `check`, that no shard is unlisted, and that the
 /// tokenizer, or each of the two, is the shards' own (SHA-256, vocabulary). Without index.json, shards are
-/// found by name, train-NNNNN.h5 and valid-NNNNN.h5. Throws MissingError when there is no such folder or
-/// nothing in it to train on; DataError for anything wrong.
+/// found by name, train-NNNNN.h5 and valid-NNNNN.h5. Throws MissingError when there is no such folder,
+/// nothing in it to train on, or not a file that index.json lists; DataError for anything else.
 DataFolder open_data_folder(const std::string& path, DataCheck check = DataCheck::kBytes);
 
 /// The bytes of index.json for these fields.

@@ -40,9 +40,9 @@ void print(const BenchShape& shape, const std::vector<BenchResult>& results, dou
                     result.variant.lanes, result.variant.overlap ? "on" : "off", result.seconds,
                     result.least_seconds, result.most_seconds, result.tokens_per_second);
         std::printf(
-            "    %.1f GFLOP/s, %.0f %% of the %.1f that OpenBLAS reaches on a large product here; peak %.0f "
-            "MB of "
-            "tensors a rank\n",
+            "    %.1f model GFLOP/s, utilisation %.0f %% of the %.1f that OpenBLAS reaches on a large "
+            "product "
+            "here; peak %.0f MB of tensors a rank\n",
             result.gflops, 100.0 * result.gflops / peak, peak, static_cast<double>(result.peak_bytes) * 1e-6);
         if (result.bytes_sent > 0)
             std::printf("    %.2f MB sent a step and rank, %.0f %% of it before backward ended\n",
@@ -51,12 +51,12 @@ void print(const BenchShape& shape, const std::vector<BenchResult>& results, dou
     std::fflush(stdout);
 }
 
-nlohmann::ordered_json json_of(const BenchResult& result) {
+nlohmann::ordered_json json_of(const BenchResult& result, double peak) {
     return {{"lanes", result.variant.lanes},   {"overlap", result.variant.overlap},
             {"seconds", result.seconds},       {"tokens_per_second", result.tokens_per_second},
-            {"gflops", result.gflops},         {"parameters", result.parameters},
-            {"peak_bytes", result.peak_bytes}, {"bytes_sent", result.bytes_sent},
-            {"sent_early", result.sent_early}};
+            {"gflops", result.gflops},         {"utilisation", result.gflops / peak},
+            {"parameters", result.parameters}, {"peak_bytes", result.peak_bytes},
+            {"bytes_sent", result.bytes_sent}, {"sent_early", result.sent_early}};
 }
 
 int run_bench_command(const Arguments& arguments, Ranks& ranks) {
@@ -88,8 +88,8 @@ int run_bench_command(const Arguments& arguments, Ranks& ranks) {
                                 {"threads", options.threads},
                                 {"precision", get_option(arguments.config, "train.precision")},
                                 {"sgemm_gflops", peak}};
-    json.update(json_of(results.front()));
-    for (std::size_t i = 1; i < results.size(); ++i) json["compared"].push_back(json_of(results[i]));
+    json.update(json_of(results.front(), peak));
+    for (std::size_t i = 1; i < results.size(); ++i) json["compared"].push_back(json_of(results[i], peak));
     std::cout << json.dump() << std::endl;
     return kExitDone;
 }

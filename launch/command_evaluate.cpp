@@ -1,3 +1,4 @@
+#include <functional>
 #include <iostream>
 #include <nlohmann/json.hpp>
 
@@ -24,8 +25,10 @@ int run_evaluate(const Arguments& arguments, Ranks& ranks) {
                                      [](const std::string& line) { std::cerr << line << std::endl; });
     });
     ranks.together([&] { objective = load_objective(*checkpoint, ranks.world(), stream); });
+    const DataFolder data =
+        open_data_together(arguments.value("data"), ranks.session().rank(),
+                           [&](const std::function<void()>& part) { ranks.together(part); });
     ranks.together([&] {
-        const DataFolder data = open_data_folder(arguments.value("data"));
         ModelConfig model = objective->model().config();
         fit_to_data(model, data);
         check_tokenizers(checkpoint->manifest(), data);

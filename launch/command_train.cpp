@@ -32,6 +32,10 @@ std::string progress_line(const TrainProgress& at) {
                   at.outcome.learning_rate, at.outcome.gradient_norm,
                   static_cast<double>(at.outcome.tokens) / at.seconds, duration(at.seconds_left).c_str());
     std::string line = buffer;
+    if (at.utilisation) {
+        std::snprintf(buffer, sizeof buffer, "  utilisation %.1f %%", 100.0 * *at.utilisation);
+        line += buffer;
+    }
     if (at.last_evaluation) {
         std::snprintf(buffer, sizeof buffer, "  valid %.4f", at.last_evaluation->loss);
         line += buffer;

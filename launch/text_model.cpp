@@ -1,7 +1,6 @@
 #include "launch/text_model.h"
 
 #include <iostream>
-#include <utility>
 
 #include "checkpoint/checkpoint.h"
 #include "model/base/error.h"
@@ -38,17 +37,17 @@ TextModel::TextModel(const Arguments& arguments) : stream_(threads_from(argument
                              "to make ids of text"));
     tokenizer_ = load_tokenizer(folder_);
     source_tokenizer_ = load_source_tokenizer(folder_);
-    const ModelConfig& model = std::as_const(*objective_).model().config();
+    const ModelConfig& model = objective_->model().config();
     require_size(folder_, "tokenizer", *tokenizer_, model.vocabulary);
     if (encoder_decoder()) require_size(folder_, "source tokenizer", *source_tokenizer_, model.source_ids());
 }
 
 const Transformer* TextModel::decoder() const {
-    return dynamic_cast<const Transformer*>(&std::as_const(*objective_).model());
+    return dynamic_cast<const Transformer*>(&objective_->model());
 }
 
 const EncoderDecoder* TextModel::encoder_decoder() const {
-    return dynamic_cast<const EncoderDecoder*>(&std::as_const(*objective_).model());
+    return dynamic_cast<const EncoderDecoder*>(&objective_->model());
 }
 
 }  // namespace skein

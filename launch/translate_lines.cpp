@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cerrno>
 #include <cstring>
+#include <exception>
 #include <istream>
 #include <optional>
 #include <ostream>
@@ -126,13 +127,15 @@ class Translation {
         }
         blank_.finish();
         cut_.finish();
+        if (failure_) std::rethrow_exception(failure_);
     }
 
   private:
+    /// The next lines; none behind the last, and behind one that cannot be read.
     Chunk read() {
         Chunk chunk;
         std::string line;
-        while (static_cast<std::int64_t>(chunk.lines.size()) < options_.lines && lines_.next(line)) {
+        while (static_cast<std::int64_t>(chunk.lines.size()) < options_.lines && next(line)) {
             SourceSentence sentence = encode_source(source_, line, model_.config().context);
             if (sentence.ids.empty()) {
                 blank_.add(text("line ", lines_.number(), " is blank, and so is its translation"));
@@ -147,6 +150,17 @@ class Translation {
             chunk.sources.push_back(std::move(sentence.ids));
         }
         return chunk;
+    }
+
+    /// What is wrong with a line is told when all lines before it are written.
+    bool next(std::string& line) {
+        if (failure_) return false;
+        try {
+            return lines_.next(line);
+        } catch (const Error&) {
+            failure_ = std::current_exception();
+            return false;
+        }
     }
 
     void write(const Chunk& chunk, const std::vector<std::vector<Hypothesis>>& results) {
@@ -174,6 +188,7 @@ class Translation {
     TranslateOptions options_;
     Notices blank_, cut_;
     std::int64_t written_ = 0;  // lines of the input
+    std::exception_ptr failure_;
 };
 
 }  // namespace

@@ -37,12 +37,12 @@ struct TranslateOptions {
 inline constexpr std::size_t kLongestLine = std::size_t{1} << 18;
 
 /// Translates `in`, a sentence a line, to `out`, its translation as text in one line, in the order of `in`. A
-/// line ends at
-/// "\n" or "\r\n"; the last one may lack its end. A blank line becomes an empty one, a line longer than the
-/// context is cut; `notice` is told, of the first few by their numbers (from 1) and at the end of how many
-/// more. A line's translation is a function of that line alone, not of its neighbours, options.lines or
-/// threads. `out` is flushed after each options.lines lines. Throws ConfigError for options out of range,
-/// DataError naming a line that is not UTF-8, IoError when `in` cannot be read or `out` not be written.
+/// line ends at "\n" or "\r\n"; the last one may lack its end. A blank line becomes an empty one, a line
+/// longer than the context is cut; `notice` is told, of the first few by their numbers (from 1) and at the
+/// end of how many more. A line's translation is a function of that line alone, not of its neighbours,
+/// options.lines or threads. `out` is flushed after each options.lines lines. Throws ConfigError for options
+/// out of range, IoError when `out` cannot be written, and, once all lines before are written, DataError
+/// naming a line that is not UTF-8, or IoError when `in` cannot be read.
 void translate_lines(const EncoderDecoder& model, Stream& stream, const Tokenizer& source,
                      const Tokenizer& target, std::istream& in, std::ostream& out,
                      const TranslateOptions& options, const std::function<void(const std::string&)>& notice);

@@ -1,11 +1,11 @@
 #include "parallel/gradient_sync.h"
 
 #include <algorithm>
-#include <cstring>
 #include <utility>
 
 #include "model/base/error.h"
 #include "model/kernels/elementwise.h"
+#include "model/tensor/memory.h"
 
 namespace skein {
 namespace {
@@ -108,7 +108,8 @@ void GradientSync::settle(std::size_t parameter) {
     Leaf& leaf = parameters_[parameter].leaf;
     const GradientLayout::Slice& slice = layout_.slices[parameter];
     if (!leaf.accumulate) {  // nothing was written
-        if (slice.count > 0) std::memset(leaf.gradient.raw(), 0, leaf.gradient.bytes());
+        if (slice.count > 0)
+            stream_.run([&](auto& s) { zero_memory(s, leaf.gradient.raw(), leaf.gradient.bytes()); });
         leaf.accumulate = true;
     }
     stream_.run([&](auto& s) {

@@ -15,6 +15,7 @@ namespace skein {
 struct Batch {
     std::int64_t samples = 0;        ///< of the global batch
     std::int64_t target_tokens = 0;  ///< of the global batch, real ones: what its loss is divided by
+    std::int64_t source_tokens = 0;  ///< of the global batch, real ones; 0: its samples have no source
     SampleRange own;                 ///< the samples that `part` holds
     std::variant<TokenBatch, PairBatch> part;
     DataPlace after;  ///< where a run stands in its data once the batch is consumed

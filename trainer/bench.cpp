@@ -9,6 +9,7 @@
 #include "model/base/philox.h"
 #include "trainer/run_rules.h"
 #include "trainer/training_step.h"
+#include "trainer/utilisation.h"
 
 extern "C" void openblas_set_num_threads(int threads);
 
@@ -131,7 +132,7 @@ class VariantRun {
         const Batch batch = random_batch(shape_, step_.own_samples(shape_.batch), number);
         data_.barrier();
         const auto start = Clock::now();
-        sync_ = step_.run(batch, number, number + 1, 0).sync;
+        sync_ = step_.run(batch, number, 0).sync;
         if (measured) times_.push_back(seconds_between(start, Clock::now()));
     }
 
@@ -143,7 +144,8 @@ class VariantRun {
         result.least_seconds = times_.front();
         result.most_seconds = times_.back();
         result.tokens_per_second = static_cast<double>(shape_.batch * shape_.model.context) / result.seconds;
-        result.gflops = training_flops(shape_.model, shape_.batch) / result.seconds * 1e-9;
+        const auto length = static_cast<double>(shape_.model.context);
+        result.gflops = model_flops_per_token(shape_.model, length, length) * result.tokens_per_second * 1e-9;
         result.parameters = objective_->model().parameters().elements();
         result.peak_bytes = stream_.pool().statistics().peak;
         result.bytes_sent = static_cast<double>(sync_.bytes_sent);
@@ -177,22 +179,6 @@ const std::vector<BenchShape>& bench_shapes() {
          paper_base(), 32, 0.1},
     };
     return shapes;
-}
-
-double training_flops(const ModelConfig& model, std::int64_t samples) {
-    const auto width = static_cast<double>(model.width), length = static_cast<double>(model.context);
-    const double key_values = 2.0 * width * static_cast<double>(model.kv_heads() * model.head_width());
-    const double query_and_output = 2.0 * width * width;
-    const double feed_forward = 2.0 * width * static_cast<double>(model.ff());
-    const double head = width * static_cast<double>(model.vocabulary);
-    const double block = query_and_output + key_values + feed_forward, attention = 4.0 * length * width;
-    const auto decoder = static_cast<double>(model.decoder_depth());
-    double of_a_token = decoder * (2.0 * block + attention / 2.0) + 2.0 * head;
-    if (model.kind == ModelKind::kEncoderDecoder) {
-        of_a_token += static_cast<double>(model.encoder_depth()) * (2.0 * block + attention);
-        of_a_token += decoder * (2.0 * (query_and_output + key_values) + attention);
-    }
-    return 3.0 * of_a_token * static_cast<double>(samples) * length;
 }
 
 std::vector<BenchResult> run_bench(const BenchShape& shape, const BenchOptions& options, Communicator& data) {

@@ -38,7 +38,7 @@ struct BenchResult {
     BenchVariant variant;
     double seconds = 0.0, least_seconds = 0.0, most_seconds = 0.0;  ///< a step: median, minimum, maximum
     double tokens_per_second = 0.0;                                 ///< of the median; target tokens
-    double gflops = 0.0;  ///< of the median, by training_flops(); over all ranks
+    double gflops = 0.0;  ///< of the median, by model_flops_per_token(); over all ranks
     std::int64_t parameters = 0;
     std::uint64_t peak_bytes = 0;  ///< largest sum of this rank's live tensors
     double sent_early = 0.0;       ///< share of the gradient bytes that left before backward ended
@@ -51,10 +51,5 @@ std::vector<BenchResult> run_bench(const BenchShape& shape, const BenchOptions& 
 
 /// GFLOP/s: OpenBLAS's own best on one 2048 x 2048 product, all ranks' threads together. Collective.
 double sgemm_peak(int threads, Communicator& data);
-
-/// Floating-point operations of a training step on `samples` sequences that fill the context (on both sides):
-/// three times those of the forward's matrix products, 2 a parameter and token, and attention's 4 · width a
-/// query and key, of which causal attention needs half (Kaplan et al., 2020).
-double training_flops(const ModelConfig& model, std::int64_t samples);
 
 }  // namespace skein

@@ -3,17 +3,13 @@
 #include <fstream>
 
 namespace skein {
-namespace {
-
-std::string cpu_model() {
+std::string device_name() {
     std::ifstream info("/proc/cpuinfo");
     for (std::string line; std::getline(info, line);)
         if (line.starts_with("model name") && line.find(": ") != std::string::npos)
             return line.substr(line.find(": ") + 2);
     return "unknown";
 }
-
-}  // namespace
 
 std::vector<std::pair<std::string, std::string>> bits_lean_on() {
 #if defined(__AVX512F__)
@@ -23,7 +19,7 @@ std::vector<std::pair<std::string, std::string>> bits_lean_on() {
 #else
     const char* architecture = "generic";
 #endif
-    return {{"cpu", cpu_model()},
+    return {{"cpu", device_name()},
             {"architecture", architecture},
             {"compiler", __VERSION__},
             {"matrix-products", "skein"}};

@@ -10,4 +10,7 @@ namespace skein {
 /// "architecture". In the manifest; resuming elsewhere says which of them differ.
 std::vector<std::pair<std::string, std::string>> bits_lean_on();
 
+/// What computes, as it calls itself.
+std::string device_name();
+
 }  // namespace skein

@@ -1,5 +1,6 @@
 #include "trainer/evaluation.h"
 
+#include <algorithm>
 #include <cmath>
 #include <string>
 #include <vector>
@@ -31,11 +32,10 @@ Evaluation evaluate(const Objective& objective, Stream& stream, Communicator& da
         }
         Tape tape(stream, Tape::Mode::kInference);
         const LossSums sums = objective.loss(tape, batch, batch.own, {}, {});
+        const Tensor nll_sums = start_on_host(stream, sums.nll), correct_sums = on_host(stream, sums.correct);
         tokens += batch.target_tokens;
-        for (std::int64_t i = 0; i < batch.samples; ++i) {
-            nll[static_cast<std::size_t>(batch.own.begin + i)] = sums.nll.data<double>()[i];
-            correct += sums.correct.data<std::int64_t>()[i];
-        }
+        std::ranges::copy(nll_sums.span<double>(), nll.begin() + batch.own.begin);
+        for (const std::int64_t of_sample : correct_sums.span<std::int64_t>()) correct += of_sample;
     }
     for (const std::string& why : data.all_gather_text(unread))
         if (!why.empty()) throw DataError(why);

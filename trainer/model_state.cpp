@@ -5,30 +5,55 @@
 
 namespace skein {
 
-std::vector<StateTensor> parameter_tensors(ParameterList& parameters) {
-    std::vector<StateTensor> tensors;
-    for (std::size_t i = 0; i < parameters.size(); ++i) {
-        Parameter& parameter = parameters[i];
-        tensors.push_back({std::string(kParametersPrefix) + parameter.name, parameter.leaf.value.dtype(),
-                           parameter.global_shape, parameter.layout, parameter.leaf.value.raw_span()});
-    }
-    return tensors;
+void HostState::add(const std::string& name, const Parameter& parameter, const Tensor& tensor) {
+    copies_.push_back({tensor, start_on_host(stream_, tensor)});
+    tensors_.push_back({name, tensor.dtype(), parameter.global_shape, parameter.layout,
+                        copies_.back().host.raw_span()});
+}
+
+const std::vector<StateTensor>& HostState::tensors() {
+    stream_.synchronize();
+    return tensors_;
+}
+
+void HostState::write_back() {
+    for (const Copy& copy : copies_)
+        if (copy.device.device() != Device::cpu) assign_bytes(stream_, copy.device, copy.host.raw_span());
+}
+
+void add_parameters(HostState& state, const ParameterList& parameters) {
+    for (std::size_t i = 0; i < parameters.size(); ++i)
+        state.add(std::string(kParametersPrefix) + parameters[i].name, parameters[i],
+                  parameters[i].leaf.value);
+}
+
+void load_parameters(const Checkpoint& checkpoint, Communicator& world, ParameterList& parameters,
+                     Stream& stream) {
+    HostState state(stream);
+    add_parameters(state, parameters);
+    checkpoint.load(world, state.tensors(), kParametersPrefix);
+    state.write_back();
 }
 
 std::unique_ptr<Objective> load_objective(const Checkpoint& checkpoint, Communicator& world, Stream& stream) {
     const RunConfig config = from_settings(checkpoint.manifest().run.configuration);
     std::unique_ptr<Objective> objective = make_objective(stream, config.model, config.train.seed);
-    checkpoint.load(world, parameter_tensors(objective->model().parameters()), kParametersPrefix);
+    load_parameters(checkpoint, world, objective->model().parameters(), stream);
     objective->model().parameters().keep_copies(stream, dtype_of(config.train.precision));
     return objective;
 }
 
+std::string find_text(const NamedTexts& texts, std::string_view name) {
+    for (const auto& [key, value] : texts)
+        if (key == name) return value;
+    return "";
+}
+
 void check_tokenizers(const Manifest& manifest, const DataFolder& folder) {
     const auto check = [&](const char* name, const ShardHeader& header) {
-        for (const auto& [key, hash] : manifest.run.leans_on)
-            if (key == name && hash != header.tokenizer_sha256)
-                throw DataError(text("--data: the ", name, " of ", folder.path,
-                                     " is not the one that the checkpoint was trained with"));
+        if (find_text(manifest.run.leans_on, name) != header.tokenizer_sha256)
+            throw DataError(text("--data: the ", name, " of ", folder.path,
+                                 " is not the one that the checkpoint was trained with"));
     };
     check(kTokenizerName, folder.header);
     if (folder.kind == DataKind::kPairs) check(kSourceTokenizerName, folder.source_header);

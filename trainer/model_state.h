@@ -1,6 +1,8 @@
 #pragma once
 
 #include <memory>
+#include <string>
+#include <string_view>
 #include <vector>
 
 #include "checkpoint/checkpoint.h"
@@ -9,19 +11,47 @@
 
 namespace skein {
 
-/// The model's parameters as tensors to be saved or loaded. They borrow the parameters' memory.
-std::vector<StateTensor> parameter_tensors(ParameterList& parameters);
+/// Tensors as checkpoints have them, in the host's memory: on the CPU where they lie, of a GPU a copy.
+class HostState {
+  public:
+    explicit HostState(Stream& stream) : stream_(stream) {}
+
+    /// `tensor` is of the parameter's shape and layout. On a GPU its copy is complete after the next call of
+    /// tensors.
+    void add(const std::string& name, const Parameter& parameter, const Tensor& tensor);
+    /// What was added, in order; valid while this lives.
+    const std::vector<StateTensor>& tensors();
+    /// What was changed there becomes the device's.
+    void write_back();
+
+  private:
+    struct Copy {
+        Tensor device, host;
+    };
+    Stream& stream_;
+    std::vector<Copy> copies_;
+    std::vector<StateTensor> tensors_;
+};
+
+/// All parameters' values, by name behind kParametersPrefix.
+void add_parameters(HostState& state, const ParameterList& parameters);
+/// Their values become the checkpoint's. Collective; throws CheckpointError.
+void load_parameters(const Checkpoint& checkpoint, Communicator& world, ParameterList& parameters,
+                     Stream& stream);
 
 /// Collective: the model of a checkpoint with its weights, in the precision that it was trained in, on the
 /// stream, which must outlive it. Throws CheckpointError.
 std::unique_ptr<Objective> load_objective(const Checkpoint& checkpoint, Communicator& world, Stream& stream);
 
+/// The value of a name; empty when it is not there.
+std::string find_text(const NamedTexts& texts, std::string_view name);
+
 /// Under which names the SHA-256 of a run's tokenizers stand in RunState::leans_on.
 inline constexpr const char* kTokenizerName = "tokenizer";
 inline constexpr const char* kSourceTokenizerName = "source tokenizer";
 
-/// Throws DataError unless the folder's tokens were made with the tokenizers that the
-/// checkpoint was trained with.
+/// Throws DataError unless the folder's tokens were made with the tokenizers that the checkpoint was trained
+/// with. A checkpoint that names none was trained on tokens that name none.
 void check_tokenizers(const Manifest& manifest, const DataFolder& folder);
 
 }  // namespace skein

@@ -57,7 +57,8 @@ RunLog::RunLog(const std::string& folder, std::int64_t step, std::function<void(
     if (!out_) throw IoError(text("log: cannot open ", path_));
 }
 
-void RunLog::step(std::int64_t step, const StepOutcome& outcome, double seconds) {
+void RunLog::step(std::int64_t step, const StepOutcome& outcome, double seconds,
+                  std::optional<double> utilisation) {
     Json line = {{"step", step},
                  {"loss", number(outcome.loss)},
                  {"learning_rate", outcome.learning_rate},
@@ -66,6 +67,7 @@ void RunLog::step(std::int64_t step, const StepOutcome& outcome, double seconds)
                  {"samples", outcome.samples},
                  {"seconds", seconds},
                  {"tokens_per_second", static_cast<double>(outcome.tokens) / seconds}};
+    if (utilisation) line["utilisation"] = *utilisation;
     if (outcome.loss_scale) line["loss_scale"] = *outcome.loss_scale;
     if (outcome.skipped) line["skipped"] = true;
     write(line.dump());

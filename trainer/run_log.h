@@ -3,6 +3,7 @@
 #include <cstdint>
 #include <fstream>
 #include <functional>
+#include <optional>
 #include <string>
 
 #include "trainer/evaluation.h"
@@ -18,7 +19,9 @@ class RunLog {
     /// the run goes on.
     RunLog(const std::string& folder, std::int64_t step, std::function<void(const std::string&)> warn);
 
-    void step(std::int64_t step, const StepOutcome& outcome, double seconds);
+    /// `utilisation`: model FLOPs a second over the devices' peak, where that is known.
+    void step(std::int64_t step, const StepOutcome& outcome, double seconds,
+              std::optional<double> utilisation = std::nullopt);
     void evaluation(std::int64_t step, const Evaluation& evaluation);
 
   private:

@@ -1,5 +1,6 @@
 #include "trainer/trainer.h"
 
+#include <algorithm>
 #include <chrono>
 #include <cmath>
 #include <ctime>
@@ -13,6 +14,7 @@
 #include "trainer/options.h"
 #include "trainer/run_rules.h"
 #include "trainer/settings.h"
+#include "trainer/utilisation.h"
 
 namespace skein {
 namespace {
@@ -26,12 +28,6 @@ constexpr const char* kDataName = "data";
 constexpr const char* kNotFinite = "not finite";
 constexpr const char* kOverflow = "overflow";
 constexpr const char* kInARow = "in a row";
-
-std::string find_text(const NamedTexts& texts, const std::string& name) {
-    for (const auto& [key, value] : texts)
-        if (key == name) return value;
-    return "";
-}
 
 std::string utc_now() {
     const std::time_t now = std::time(nullptr);
@@ -54,7 +50,7 @@ Trainer::Trainer(TrainRequest request, Communicator& world, Communicator& data, 
     together_([&] {  // a new run whose options contradict each other leaves nothing behind
         if (!fs::exists(request_.out)) validate(effective(request_.config));
     });
-    open_data();
+    folder_ = open_data_together(request_.data, world_.rank(), together_);
     together_([&] { open_out(); });
     std::optional<Checkpoint> from;
     together_([&] { from = find_start(); });
@@ -77,16 +73,6 @@ Trainer::~Trainer() = default;
 
 void Trainer::say(const std::string& line) const {
     if (world_.rank() == 0 && observer_.line) observer_.line(line);
-}
-
-// Rank 0 looks at every byte first: HDF5 may crash on a damaged file, so nobody opens one before.
-void Trainer::open_data() {
-    together_([&] {
-        if (world_.rank() == 0) folder_ = open_data_folder(request_.data, DataCheck::kBytes);
-    });
-    together_([&] {
-        if (world_.rank() != 0) folder_ = open_data_folder(request_.data, DataCheck::kSizes);
-    });
 }
 
 void Trainer::open_out() {
@@ -140,7 +126,8 @@ void Trainer::configure(const std::optional<Checkpoint>& from) {
     fit_to_data(config_.model, folder_);
     validate(config_);
     training_data_ = open_training_data(folder_, config_);
-    for (const std::string& line : training_data_->notices()) say(line);
+    if (world_.rank() == 0)  // they cost the plan of a window
+        for (const std::string& line : training_data_->notices()) say(line);
     if (!folder_.valid.empty()) {
         validation_data_ =
             open_validation_data(folder_, config_.model, config_.train.long_pairs, config_.eval.samples);
@@ -160,6 +147,8 @@ void Trainer::configure(const std::optional<Checkpoint>& from) {
     objective_ = make_objective(*stream_, config_.model, config_.train.seed);
     store_.emplace(request_.out + "/checkpoints", config_.checkpoint.keep,
                    [this](const std::string& line) { say(line); });
+    if (const auto peak = known_peak_flops(device_name(), config_.train.precision))
+        peak_flops_ = *peak * world_.size();
     state_.configuration = to_settings(config_);
     state_.leans_on = bits_lean_on();
     if (from)
@@ -206,14 +195,17 @@ void Trainer::check_data(const Manifest& manifest) {
 }
 
 void Trainer::resume_from(const Checkpoint& checkpoint) {
-    checkpoint.load(world_, state_tensors());
+    HostState state = host_state();
+    checkpoint.load(world_, state.tensors());
+    state.write_back();
     RunState saved = checkpoint.manifest().run;
     saved.configuration = std::move(state_.configuration);
     saved.leans_on = std::move(state_.leans_on);
     saved.grid = state_.grid;
     const RunConfig before = from_settings(checkpoint.manifest().run.configuration);
-    if (before.train.precision == config_.train.precision)
-        training_step_->resume_loss_scale(saved.loss_scale);
+    const bool same_precision = before.train.precision == config_.train.precision;
+    training_step_->resume(static_cast<std::int64_t>(saved.updates),
+                           same_precision ? std::optional(saved.loss_scale) : std::nullopt);
     const bool same_measure =
         find_text(checkpoint.manifest().run.leans_on, kDataName) == folder_.fingerprint &&
         before.eval.samples == config_.eval.samples;
@@ -234,7 +226,7 @@ void Trainer::resume_from(const Checkpoint& checkpoint) {
 void Trainer::load_weights(const std::string& from) {
     const Checkpoint checkpoint =
         find_checkpoint(world_, from, [this](const std::string& line) { say(line); });
-    checkpoint.load(world_, parameter_tensors(objective_->model().parameters()), kParametersPrefix);
+    load_parameters(checkpoint, world_, objective_->model().parameters(), *stream_);
     say(text("weights from ", checkpoint.folder()));
 }
 
@@ -257,23 +249,22 @@ void Trainer::start_log(const std::optional<Checkpoint>& from) {
     append_run_line(request_.out, line.dump());
 }
 
-std::vector<StateTensor> Trainer::state_tensors() {
-    ParameterList& parameters = objective_->model().parameters();
-    std::vector<StateTensor> tensors = parameter_tensors(parameters);
-    const auto add = [&](const char* prefix, std::size_t i, const Tensor& tensor) {
-        tensors.push_back({prefix + parameters[i].name, tensor.dtype(), parameters[i].global_shape,
-                           parameters[i].layout, tensor.raw_span()});
-    };
+HostState Trainer::host_state() {
+    const ParameterList& parameters = objective_->model().parameters();
+    Optimizer& optimizer = training_step_->optimizer();
+    HostState state(*stream_);
+    add_parameters(state, parameters);
     for (std::size_t i = 0; i < parameters.size(); ++i)
-        add("moment1/", i, training_step_->optimizer().moment1(i));
+        state.add("moment1/" + parameters[i].name, parameters[i], optimizer.moment1(i));
     for (std::size_t i = 0; i < parameters.size(); ++i)
-        add("moment2/", i, training_step_->optimizer().moment2(i));
-    return tensors;
+        state.add("moment2/" + parameters[i].name, parameters[i], optimizer.moment2(i));
+    return state;
 }
 
 SaveOutcome Trainer::save() {
     state_.loss_scale = training_step_->loss_scale();
-    SaveOutcome outcome = store_->save(world_, {state_, state_tensors(), tokenizer_files_});
+    HostState state = host_state();
+    SaveOutcome outcome = store_->save(world_, {state_, state.tensors(), tokenizer_files_});
     if (outcome) {
         saved_step_ = state_.step;
         newest_checkpoint_ = outcome.folder;
@@ -324,37 +315,64 @@ void Trainer::count_skip(const StepOutcome& outcome) {
                             outcome.gradient_norm);
     if (outcome.loss_scale)
         line +=
-            text("; loss scale ", *outcome.loss_scale, ", from now on ", training_step_->loss_scale().scale);
+            text("; loss scale ", *outcome.loss_scale, ", from now on ", outcome.next_loss_scale.scale);
     say(line);
 }
 
-void Trainer::step(Prefetcher<Batch>& batches, const StopSignal& stop, StepOutcome& outcome,
-                   double& seconds) {
-    const auto start = Clock::now();
+std::optional<double> Trainer::flops_of(const Batch& batch) const {
+    if (!peak_flops_) return std::nullopt;
+    const auto samples = static_cast<double>(batch.samples),
+               tokens = static_cast<double>(batch.target_tokens);
+    return tokens * model_flops_per_token(config_.model, tokens / samples,
+                                          static_cast<double>(batch.source_tokens) / samples);
+}
+
+void Trainer::start_step(Prefetcher<Batch>& batches, const StopSignal& stop) {
+    StartedStep started;
+    started.at = Clock::now();
     std::uint64_t flags = stop.requested() ? kStopFlag : 0;
     const Batch batch = batches.next();
+    started.after = batch.after;
+    started.unread = batch.unread;
+    started.flops = flops_of(batch);
     // the others are about to exchange gradients with this rank: they hear of it with the step's scalars
     if (batch.unread) flags |= kUnreadFlag;
     if (lock_ && !lock_->held()) flags |= kLockLostFlag;
-    outcome = training_step_->run(batch, static_cast<std::int64_t>(state_.step),
-                                  static_cast<std::int64_t>(state_.updates) + 1, flags);
+    training_step_->start(batch, static_cast<std::int64_t>(state_.step + started_.size()), flags);
+    started_.push_back(std::move(started));
+}
+
+TrainProgress Trainer::finish_step() {
+    const StepOutcome outcome = training_step_->finish();
+    const StartedStep started = std::move(started_.front());
+    started_.pop_front();
     ++state_.step;
-    state_.place = batch.after;
-    if (!outcome.skipped) ++state_.updates;
-    seconds = std::chrono::duration<double>(Clock::now() - start).count();
+    state_.place = started.after;
+    state_.updates = static_cast<std::uint64_t>(outcome.updates);
+    // steps overlap where the device works ahead: each is given the time since the last one was told of
+    const auto now = Clock::now();
+    const double seconds = std::chrono::duration<double>(now - std::max(started.at, last_step_ended_)).count();
+    last_step_ended_ = now;
     state_.seconds += seconds;
     if ((outcome.flags & kUnreadFlag) != 0)
         together_([&] {
-            if (batch.unread) std::rethrow_exception(batch.unread);
+            if (started.unread) std::rethrow_exception(started.unread);
         });
     if ((outcome.flags & kLockLostFlag) != 0)
         together_([&] {
             throw IoError(
                 text("train: another process took over ", request_.out, "; this one leaves it alone"));
         });
-    const auto number = static_cast<std::int64_t>(state_.step);
-    if (log_ && (number % config_.log.every == 0 || outcome.skipped)) log_->step(number, outcome, seconds);
+    TrainProgress at;
+    at.step = static_cast<std::int64_t>(state_.step);
+    at.steps = config_.train.steps;
+    at.outcome = outcome;
+    at.seconds = seconds;
+    if (started.flops) at.utilisation = *started.flops / seconds / *peak_flops_;
+    if (log_ && (at.step % config_.log.every == 0 || outcome.skipped))
+        log_->step(at.step, outcome, seconds, at.utilisation);
     count_skip(outcome);
+    return at;
 }
 
 TrainResult Trainer::run(const StopSignal& stop) {
@@ -368,22 +386,35 @@ TrainResult Trainer::run(const StopSignal& stop) {
     double pace = 0.0;
     const auto steps = static_cast<std::uint64_t>(config_.train.steps);
     bool stopped = false, hopeless = false;
+    // What is due at a step is done even when the run is to stop there: resuming does not make up for it.
+    const auto due = [&](std::int64_t every, std::uint64_t step) {
+        return every > 0 && step % static_cast<std::uint64_t>(every) == 0;
+    };
+    const auto evaluates_at = [&](std::uint64_t step) {
+        return validation_data_ && (due(config_.eval.every, step) || step == steps);
+    };
+    const auto finish = [&] {
+        TrainProgress at = finish_step();
+        stopped |= (at.outcome.flags & kStopFlag) != 0;
+        hopeless |=
+            at.outcome.skipped && skips(kInARow) >= static_cast<std::uint64_t>(config_.train.max_skipped);
+        pace = pace == 0.0 ? at.seconds : 0.95 * pace + 0.05 * at.seconds;
+        at.seconds_left = pace * static_cast<double>(steps - state_.step);
+        at.last_evaluation = evaluation_;
+        if (world_.rank() == 0 && observer_.step) observer_.step(at);
+    };
+    // A GPU works on the next step while the host tells of the last one, unless something is due in between.
+    const std::size_t ahead = stream_->device() == Device::cpu ? 0 : TrainingStep::kMostUnderWay - 1;
     while (state_.step < steps && !out_of_patience() && !stopped && !hopeless) {
-        StepOutcome outcome;
-        double seconds = 0.0;
-        step(batches, stop, outcome, seconds);
-        stopped = (outcome.flags & kStopFlag) != 0;
-        hopeless = outcome.skipped && skips(kInARow) >= static_cast<std::uint64_t>(config_.train.max_skipped);
-        pace = pace == 0.0 ? seconds : 0.95 * pace + 0.05 * seconds;
-        const auto number = static_cast<std::int64_t>(state_.step);
-        if (world_.rank() == 0 && observer_.step)
-            observer_.step({number, config_.train.steps, outcome, seconds,
-                            pace * static_cast<double>(steps - state_.step), evaluation_});
-        // What is due at this step is done even when the run is to stop here: resuming does not make up for
-        // it.
-        const auto due = [&](std::int64_t every) { return every > 0 && number % every == 0; };
-        if (validation_data_ && (due(config_.eval.every) || state_.step == steps)) evaluate_now();
-        if (due(config_.checkpoint.every) && saved_step_ != state_.step) save();
+        start_step(batches, stop);
+        const std::uint64_t step = state_.step + started_.size();
+        const bool pause =
+            step == steps || evaluates_at(step) || due(config_.checkpoint.every, step);
+        while (started_.size() > (pause ? 0 : ahead)) finish();
+        while ((stopped || hopeless) && !started_.empty()) finish();
+        if (!started_.empty()) continue;
+        if (evaluates_at(state_.step)) evaluate_now();
+        if (due(config_.checkpoint.every, state_.step) && saved_step_ != state_.step) save();
     }
     if (out_of_patience())
         say(text("stopped early: ", state_.patience, " evaluations without a better validation loss"));

@@ -1,5 +1,8 @@
 #pragma once
 
+#include <chrono>
+#include <deque>
+#include <exception>
 #include <functional>
 #include <memory>
 #include <optional>
@@ -35,8 +38,9 @@ struct TrainRequest {
 struct TrainProgress {
     std::int64_t step = 0, steps = 0;
     StepOutcome outcome;
-    double seconds = 0.0;       ///< of this step
-    double seconds_left = 0.0;  ///< at the recent pace
+    double seconds = 0.0;               ///< of this step
+    std::optional<double> utilisation;  ///< see utilisation.h; none where the devices' peak is not known
+    double seconds_left = 0.0;          ///< at the recent pace
     std::optional<Evaluation> last_evaluation;
 };
 
@@ -54,9 +58,6 @@ struct TrainResult {
     std::optional<Evaluation> evaluation;
 };
 
-/// Runs a part of start-up on every rank and agrees on how it went: throws on all ranks or on none.
-using Together = std::function<void(const std::function<void()>&)>;
-
 /// A training run from its folder and its data to its last checkpoint.
 class Trainer {
   public:
@@ -72,7 +73,6 @@ class Trainer {
     TrainResult run(const StopSignal& stop);
 
   private:
-    void open_data();
     void open_out();
     std::optional<Checkpoint> find_start();
     void configure(const std::optional<Checkpoint>& from);
@@ -82,13 +82,24 @@ class Trainer {
     void load_weights(const std::string& from);
     void start_log(const std::optional<Checkpoint>& from);
     bool out_of_patience() const;
-    void step(Prefetcher<Batch>& batches, const StopSignal& stop, StepOutcome& outcome, double& seconds);
-    std::vector<StateTensor> state_tensors();
+    void start_step(Prefetcher<Batch>& batches, const StopSignal& stop);
+    /// Tells of the oldest step that was started.
+    TrainProgress finish_step();
+    /// Of the model, for the whole batch; none where no peak is known to measure them by.
+    std::optional<double> flops_of(const Batch& batch) const;
+    HostState host_state();
     SaveOutcome save();
     void evaluate_now();
     void count_skip(const StepOutcome& outcome);
     std::uint64_t& skips(const char* reason);
     void say(const std::string& line) const;
+
+    struct StartedStep {
+        DataPlace after;
+        std::exception_ptr unread;
+        std::optional<double> flops;
+        std::chrono::steady_clock::time_point at;
+    };
 
     TrainRequest request_;
     Communicator& world_;
@@ -106,6 +117,9 @@ class Trainer {
     std::unique_ptr<Objective> objective_;
     std::optional<TrainingStep> training_step_;
     std::optional<RunLog> log_;
+    std::deque<StartedStep> started_;
+    std::chrono::steady_clock::time_point last_step_ended_{};
+    std::optional<double> peak_flops_;  ///< a second, of all devices
     RunState state_;
     std::uint64_t saved_step_ = ~std::uint64_t{0};
     std::string newest_checkpoint_;

@@ -119,6 +119,8 @@ Batch batch_of(const PairPlan& plan, SampleRange own) {
     Batch batch;
     batch.samples = static_cast<std::int64_t>(plan.samples());
     batch.target_tokens = static_cast<std::int64_t>(plan.target_tokens());
+    for (const PairLength& length : plan.lengths)
+        batch.source_tokens += static_cast<std::int64_t>(length.source);
     batch.own = own;
     batch.after = {plan.place.epoch, plan.place.window, plan.samples_before + plan.samples()};
     return batch;
@@ -263,6 +265,17 @@ void fit_vocabulary(std::int64_t& vocabulary, std::int64_t found, const char* wh
 }
 
 }  // namespace
+
+DataFolder open_data_together(const std::string& path, int rank, const Together& together) {
+    DataFolder folder;
+    together([&] {
+        if (rank == 0) folder = open_data_folder(path, DataCheck::kBytes);
+    });
+    together([&] {
+        if (rank != 0) folder = open_data_folder(path, DataCheck::kSizes);
+    });
+    return folder;
+}
 
 void fit_to_data(ModelConfig& model, const DataFolder& folder) {
     const bool pairs = model.kind == ModelKind::kEncoderDecoder;

@@ -45,6 +45,14 @@ class ValidationData {
     virtual Batch read(std::size_t pass) const = 0;
 };
 
+/// Runs a part of start-up on every rank and agrees on how it went: throws on all ranks or on none.
+using Together = std::function<void(const std::function<void()>&)>;
+
+/// Collective: opens a data folder on every rank. Rank 0 looks at the files' bytes before any other opens a
+/// shard, and the others at their sizes: HDF5 may crash on a damaged file. Throws what open_data_folder does,
+/// by way of `together`.
+DataFolder open_data_together(const std::string& path, int rank, const Together& together);
+
 /// The model's vocabularies, of which 0 stands for the data's. Throws DataError, with what to do, when the
 /// folder's samples are not what this kind of model trains on, or the vocabularies differ.
 void fit_to_data(ModelConfig& model, const DataFolder& folder);

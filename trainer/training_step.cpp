@@ -1,11 +1,22 @@
 #include "trainer/training_step.h"
 
 #include <algorithm>
-#include <cmath>
+#include <cstring>
 #include <span>
+#include <utility>
+
+#include "model/base/error.h"
+#include "model/tensor/memory.h"
 
 namespace skein {
 namespace {
+
+/// Room for a T in the device's memory.
+template <class T>
+Tensor room_for(Stream& stream) {
+    static_assert(sizeof(T) % 8 == 0);
+    return Tensor::empty(stream, DType::i64, {sizeof(T) / 8});
+}
 
 GradientSyncOptions sync_options(const ParallelSection& parallel) {
     GradientSyncOptions options;
@@ -33,7 +44,24 @@ TrainingStep::TrainingStep(const RunConfig& config, Objective& objective, Stream
       optimizer_(config.optimizer, objective.model().parameters(), stream),
       schedule_(config.schedule, config.schedule.horizon, config.model.width) {
     objective.model().parameters().keep_copies(stream, dtype_of(config.train.precision));
-    if (config.train.precision == Precision::kFp16) loss_scale_.scale = config.train.loss_scale_start;
+    state_ = room_for<kernels::UpdateState>(stream);
+    resume(0, std::nullopt);
+}
+
+void TrainingStep::set_state(const kernels::UpdateState& state) {
+    known_ = state;
+    assign_bytes(stream_, state_, std::as_bytes(std::span(&state, 1)));
+}
+
+void TrainingStep::resume(std::int64_t updates, const std::optional<LossScaleState>& loss_scale) {
+    kernels::UpdateState state;
+    state.updates = updates;
+    if (loss_scale)
+        state.loss_scale = *loss_scale;
+    else if (config_.train.precision == Precision::kFp16)
+        state.loss_scale.scale = config_.train.loss_scale_start;
+    state.gradient_scale = static_cast<float>(state.loss_scale.scale);
+    set_state(state);
 }
 
 SampleRange TrainingStep::samples_of(LaneRange lanes, std::int64_t samples) const {
@@ -53,7 +81,7 @@ std::int64_t TrainingStep::tokens_of_a_pass() const {
     return train.micro_batch_tokens > 0 ? std::min(tokens, train.micro_batch_tokens) : tokens;
 }
 
-void TrainingStep::run_lane(int lane, const Batch& batch, std::int64_t step, double* losses) {
+void TrainingStep::run_lane(int lane, const Batch& batch, std::int64_t step, const Tensor& losses) {
     const SampleRange samples = sync_.lanes().samples(lane, batch.samples);
     if (samples.begin == samples.end) {
         sync_.empty_lane(lane);
@@ -62,7 +90,9 @@ void TrainingStep::run_lane(int lane, const Batch& batch, std::int64_t step, dou
     sync_.begin_lane(lane);
     LossOptions options;
     options.label_smoothing = config_.train.label_smoothing;
-    options.gradient_scale = loss_scale_.scale / static_cast<double>(batch.target_tokens);
+    options.gradient_scale = 1.0 / static_cast<double>(batch.target_tokens);
+    if (config_.train.precision == Precision::kFp16)
+        options.device_scale = &reinterpret_cast<const kernels::UpdateState*>(state_.raw())->gradient_scale;
     for (SampleRange pass{samples.begin, samples.begin}; pass.end < samples.end;) {
         pass = next_pass(batch, pass.end, samples.end, config_.train.micro_batch,
                          config_.train.micro_batch_tokens);
@@ -76,66 +106,108 @@ void TrainingStep::run_lane(int lane, const Batch& batch, std::int64_t step, dou
         tape.after_op = [this] { sync_.poll(); };
         if (pass.end == samples.end) tape.on_leaf_final = [this](Leaf& leaf) { sync_.ready(leaf); };
         const LossSums sums = objective_.loss(tape, batch, pass, place, options);
-        std::ranges::copy(sums.loss.span<double>(), losses + (pass.begin - batch.own.begin));
+        stream_.run([&](auto& s) {
+            copy_memory(s, sums.loss.raw(), losses.data<double>() + pass.begin, sums.loss.bytes());
+        });
         tape.backward(sums.root);
     }
 }
 
-double TrainingStep::gather(std::int64_t samples, std::vector<double>& losses, std::uint64_t& flags) {
-    // each rank's samples lie side by side, so the global batch's losses are the ranks' one after the other
-    std::vector<std::uint64_t> all_flags(static_cast<std::size_t>(data_.size()));
-    std::vector<double> all(static_cast<std::size_t>(samples));
-    std::vector<std::span<std::byte>> flag_parts, loss_parts;
-    for (int rank = 0; rank < data_.size(); ++rank) {
-        const SampleRange of_rank = samples_of(sync_.lanes().of_rank(rank), samples);
-        flag_parts.push_back(
-            std::as_writable_bytes(std::span(all_flags).subspan(static_cast<std::size_t>(rank), 1)));
-        loss_parts.push_back(std::as_writable_bytes(std::span(all).subspan(
-            static_cast<std::size_t>(of_rank.begin), static_cast<std::size_t>(of_rank.end - of_rank.begin))));
-    }
-    Pending flags_under_way = data_.start_all_gather(std::as_bytes(std::span(&flags, 1)), flag_parts);
-    data_.all_gather(std::as_bytes(std::span(losses)), loss_parts);
-    flags_under_way.wait();
-    std::uint64_t any = 0;
-    for (const std::uint64_t rank_flags : all_flags) any |= rank_flags;
-    flags = any;
-    double total = 0.0;
-    for (const double loss : all) total += loss;
-    return total;
+void TrainingStep::gather(const Tensor& losses) {
+    if (data_.size() == 1) return;
+    // each rank's samples lie side by side
+    const auto part = [&](const Tensor& of, int rank) {
+        const SampleRange samples = samples_of(sync_.lanes().of_rank(rank), of.elements());
+        return std::as_writable_bytes(of.span<double>().subspan(
+            static_cast<std::size_t>(samples.begin), static_cast<std::size_t>(samples.end - samples.begin)));
+    };
+    const Tensor host = on_host(stream_, losses);
+    std::vector<std::span<std::byte>> parts;
+    for (int rank = 0; rank < data_.size(); ++rank) parts.push_back(part(host, rank));
+    data_.all_gather(parts[static_cast<std::size_t>(data_.rank())], parts);
+    if (losses.device() != Device::cpu) assign_bytes(stream_, losses, host.raw_span());
 }
 
-StepOutcome TrainingStep::run(const Batch& batch, std::int64_t step, std::int64_t update,
-                              std::uint64_t flags) {
-    StepOutcome outcome;
-    outcome.tokens = batch.target_tokens;
-    outcome.samples = batch.samples;
-    outcome.learning_rate = schedule_.rate(update);
-    outcome.flags = flags;
-    std::vector<double> losses(static_cast<std::size_t>(batch.own.end - batch.own.begin));
+kernels::EndStepArgs TrainingStep::end_args(const Batch& batch) const {
+    kernels::EndStepArgs args;
+    args.samples = batch.samples;
+    args.tokens = batch.target_tokens;
+    args.clip = config_.train.clip;
+    args.scales_loss = config_.train.precision == Precision::kFp16;
+    args.rule = loss_scale_rule(config_.train);
+    args.first_update = known_.updates + 1;
+    for (int i = 0; i < kernels::kUpdatesAhead; ++i) {
+        args.rate[i] = static_cast<float>(schedule_.rate(args.first_update + i));
+        args.correction1[i] = optimizer_.correction1(args.first_update + i);
+        args.correction2[i] = optimizer_.correction2(args.first_update + i);
+    }
+    return args;
+}
 
+void TrainingStep::start(const Batch& batch, std::int64_t step, std::uint64_t flags) {
+    if (under_way_.size() >= kMostUnderWay)
+        throw Error(text("training step: ", under_way_.size(), " steps are under way, at most ", kMostUnderWay));
+    UnderWay& now = *under_way_.emplace_back(std::make_unique<UnderWay>());
+    now.outcome.tokens = batch.target_tokens;
+    now.outcome.samples = batch.samples;
+    now.flags.resize(static_cast<std::size_t>(data_.size()));
+    std::vector<std::span<std::byte>> flag_parts;
+    for (std::uint64_t& of_rank : now.flags)
+        flag_parts.push_back(std::as_writable_bytes(std::span(&of_rank, 1)));
+    now.flags[static_cast<std::size_t>(data_.rank())] = flags;
+
+    const Tensor losses = Tensor::empty(stream_, DType::f64, {batch.samples});
     sync_.begin_step();
     for (int lane = sync_.own_lanes().begin; lane < sync_.own_lanes().end; ++lane)
-        run_lane(lane, batch, step, losses.data());
+        run_lane(lane, batch, step, losses);
     sync_.backward_ended();
     sync_.finish();
-    outcome.sync = sync_.statistics();
+    now.outcome.sync = sync_.statistics();
+    now.flags_come =
+        data_.start_all_gather(flag_parts[static_cast<std::size_t>(data_.rank())], flag_parts);
+    gather(losses);
 
-    outcome.loss = gather(batch.samples, losses, outcome.flags) / static_cast<double>(outcome.tokens);
-    ParameterList& parameters = objective_.model().parameters();
-    const double loss_scale = loss_scale_.scale;
-    outcome.gradient_norm = gradient_norm(parameters, stream_) / loss_scale;
-    outcome.skipped = !std::isfinite(outcome.loss) || !std::isfinite(outcome.gradient_norm);
-    if (!outcome.skipped) {
-        const double clip = config_.train.clip;
-        const double scale = clip > 0.0 && outcome.gradient_norm > clip ? clip / outcome.gradient_norm : 1.0;
-        optimizer_.step(update, outcome.learning_rate, scale / loss_scale);
-    }
+    const Tensor square_sums = optimizer_.square_sums(), end = room_for<kernels::StepEnd>(stream_);
+    kernels::EndStepArgs args = end_args(batch);
+    args.losses = losses.data<double>();
+    args.square_sums = square_sums.data<double>();
+    args.blocks = square_sums.elements();
+    args.state = reinterpret_cast<kernels::UpdateState*>(state_.raw());
+    args.end = reinterpret_cast<kernels::StepEnd*>(end.raw());
+    stream_.run([&](auto& s) { kernels::end_step(s, args); });
+    optimizer_.step(args.end);
+    now.end = start_on_host(stream_, end);
+    now.ended.record(stream_);
+}
+
+StepOutcome TrainingStep::finish() {
+    if (under_way_.empty()) throw Error("training step: no step is under way");
+    UnderWay& oldest = *under_way_.front();
+    oldest.flags_come.wait();
+    oldest.ended.wait();
+    kernels::StepEnd end;
+    std::memcpy(&end, oldest.end.raw_span().data(), sizeof end);
+    known_ = end.after;
+
+    StepOutcome outcome = std::move(oldest.outcome);
+    for (const std::uint64_t flags : oldest.flags) outcome.flags |= flags;
+    outcome.loss = end.loss;
+    outcome.gradient_norm = end.norm;
+    outcome.learning_rate = schedule_.rate(end.before.updates + 1);
+    outcome.skipped = end.skipped != 0;
+    outcome.updates = end.after.updates;
+    outcome.next_loss_scale = end.after.loss_scale;
     if (config_.train.precision == Precision::kFp16) {
-        outcome.loss_scale = loss_scale;
-        outcome.overflow = outcome.skipped && loss_scale > kLeastLossScale;
-        loss_scale_ = after_step(loss_scale_, loss_scale_rule(config_.train), outcome.skipped);
+        outcome.loss_scale = end.before.loss_scale.scale;
+        outcome.overflow = outcome.skipped && end.before.loss_scale.scale > kLeastLossScale;
     }
+    under_way_.pop_front();
     return outcome;
+}
+
+StepOutcome TrainingStep::run(const Batch& batch, std::int64_t step, std::uint64_t flags) {
+    start(batch, step, flags);
+    return finish();
 }
 
 }  // namespace skein

@@ -1,6 +1,8 @@
 #pragma once
 
 #include <cstdint>
+#include <deque>
+#include <memory>
 #include <optional>
 #include <vector>
 
@@ -22,6 +24,8 @@ struct StepOutcome {
     bool skipped = false;      ///< loss or gradient was not finite: nothing was updated
     bool overflow = false;     ///< skipped, and a smaller loss scale may help: of fp16, no sign of trouble
     std::optional<double> loss_scale;  ///< fp16: the one that the step was made with
+    std::int64_t updates = 0;          ///< made so far, this one included
+    LossScaleState next_loss_scale;    ///< of the next step; 1 but for fp16
     std::uint64_t flags = 0;           ///< the bitwise or of all ranks' flags
     GradientSyncStatistics sync;
 };
@@ -29,21 +33,35 @@ struct StepOutcome {
 /// One step of training: forward and backward over this rank's lanes, gradients summed along the lane tree,
 /// clipping by the global norm, the optimizer's update. What it computes depends on the configuration, the
 /// parameters, the loss scale, the batch and its number alone, not on ranks or threads.
+///
+/// A step is queued by start and told of by finish. Loss, norm, clip factor, learning rate and loss scale are
+/// found in the device's memory, so that on a GPU the next step can be started before this one is done.
 class TrainingStep {
   public:
+    /// Steps that may be under way at once, that which is about to be started included.
+    static constexpr std::size_t kMostUnderWay = kernels::kUpdatesAhead;
+
     /// `config` is an effective one (run_rules.h); gives the parameters the copies that its precision wants.
     /// All arguments must outlive it. Throws ConfigError.
     TrainingStep(const RunConfig& config, Objective& objective, Stream& stream, Communicator& data);
 
     /// This rank's samples of a global batch of `samples`.
     SampleRange own_samples(std::int64_t samples) const { return samples_of(sync_.own_lanes(), samples); }
-    /// `batch` is that of step number `step` (from 0), with own_samples(); `update` counts from 1. `flags`
-    /// are told to all ranks. Throws MpiError.
-    StepOutcome run(const Batch& batch, std::int64_t step, std::int64_t update, std::uint64_t flags);
 
-    /// Of the next step; 1 but for fp16.
-    const LossScaleState& loss_scale() const { return loss_scale_; }
-    void resume_loss_scale(const LossScaleState& saved) { loss_scale_ = saved; }
+    /// `batch` is that of step number `step` (from 0), with own_samples(). `flags` are told to all ranks.
+    /// Throws Error when kMostUnderWay steps are under way, and MpiError.
+    void start(const Batch& batch, std::int64_t step, std::uint64_t flags);
+    /// Waits for the oldest step that is under way. Throws Error when there is none, MpiError and CudaError.
+    StepOutcome finish();
+    std::size_t under_way() const { return under_way_.size(); }
+    /// start and finish.
+    StepOutcome run(const Batch& batch, std::int64_t step, std::uint64_t flags);
+
+    /// Goes on from a checkpoint; without a loss scale with the one that a run starts with. No step may be
+    /// under way.
+    void resume(std::int64_t updates, const std::optional<LossScaleState>& loss_scale);
+    /// After the steps that were told of; 1 but for fp16.
+    const LossScaleState& loss_scale() const { return known_.loss_scale; }
 
     Optimizer& optimizer() { return optimizer_; }
     const GradientSync& sync() const { return sync_; }
@@ -51,11 +69,21 @@ class TrainingStep {
     std::int64_t tokens_of_a_pass() const;
 
   private:
-    /// Per-sample sums of the loss, in fp64, of this rank's samples.
-    void run_lane(int lane, const Batch& batch, std::int64_t step, double* losses);
+    struct UnderWay {
+        StepOutcome outcome;  // as far as it is known
+        Tensor end;           // the device's kernels::StepEnd, for the host
+        Event ended;
+        std::vector<std::uint64_t> flags;  // by rank
+        Pending flags_come;
+    };
+
+    /// Puts the sums of the loss of this rank's samples of the lane into `losses`, f64 by sample of the batch.
+    void run_lane(int lane, const Batch& batch, std::int64_t step, const Tensor& losses);
     SampleRange samples_of(LaneRange lanes, std::int64_t samples) const;
-    /// Σ of all samples' losses in order of samples, and the or of all ranks' flags.
-    double gather(std::int64_t samples, std::vector<double>& losses, std::uint64_t& flags);
+    /// Every rank gets all samples' losses.
+    void gather(const Tensor& losses);
+    kernels::EndStepArgs end_args(const Batch& batch) const;
+    void set_state(const kernels::UpdateState& state);
 
     RunConfig config_;
     Objective& objective_;
@@ -64,7 +92,9 @@ class TrainingStep {
     GradientSync sync_;
     Optimizer optimizer_;
     Schedule schedule_;
-    LossScaleState loss_scale_;
+    kernels::UpdateState known_;  // after the last step that was told of
+    Tensor state_;                // kernels::UpdateState, on the device
+    std::deque<std::unique_ptr<UnderWay>> under_way_;
 };
 
 }  // namespace skein

@@ -46,37 +46,39 @@ std::int64_t max_length(const ModelConfig& config, std::size_t source, const Bea
     return static_cast<std::int64_t>(std::min(wanted, static_cast<double>(config.context - 1)));
 }
 
-/// What the model says of each row: [rows, vocabulary] logits with the best token and its -log p.
+/// What the model says of each row, for the host: [rows, vocabulary] logits with the best token and its -log
+/// p.
 struct Predictions {
-    Tensor logits, most_probable, nll;
+    Tensor logits, nll;
+    std::vector<std::int32_t> most_probable;
 
-    Predictions(Stream& stream, const Tensor& of_rows) : logits(of_rows) {
+    Predictions(Stream& stream, const Tensor& of_rows) : logits(on_host(stream, of_rows)) {
         const std::int64_t rows = logits.shape()[0], vocabulary = logits.shape()[1];
-        most_probable = Tensor::empty(stream, DType::i32, {rows});
-        nll = Tensor::empty(stream, DType::f64, {rows});
-        const Tensor loss = Tensor::empty(stream, DType::f64, {rows}),
-                     correct = Tensor::empty(stream, DType::i64, {rows});
-        stream.run([&](auto& s) {
-            parallel_for(s.threads, rows, [&](std::int64_t r) {
-                const float* row = logits.data<float>() + r * vocabulary;
-                most_probable.data<std::int32_t>()[r] =
-                    static_cast<std::int32_t>(std::max_element(row, row + vocabulary) - row);
-            });
-            kernels::CrossEntropyArgs args{.rows = rows, .vocabulary = vocabulary};
-            args.logits = logits.data<float>();
-            args.targets = most_probable.data<std::int32_t>();
-            args.loss = loss.data<double>();
-            args.nll = nll.data<double>();
-            args.correct = correct.data<std::int64_t>();
-            kernels::cross_entropy(s, args);
+        most_probable.resize(static_cast<std::size_t>(rows));
+        parallel_for(stream.threads(), rows, [&](std::int64_t r) {
+            const float* row = logits.data<float>() + r * vocabulary;
+            most_probable[static_cast<std::size_t>(r)] =
+                static_cast<std::int32_t>(std::max_element(row, row + vocabulary) - row);
         });
+        const Tensor targets = Tensor::from<std::int32_t>(stream, {rows}, most_probable);
+        const Tensor losses = Tensor::empty(stream, DType::f64, {rows}),
+                     nlls = Tensor::empty(stream, DType::f64, {rows}),
+                     correct = Tensor::empty(stream, DType::i64, {rows});
+        kernels::CrossEntropyArgs args{.rows = rows, .vocabulary = vocabulary};
+        args.logits = of_rows.data<float>();
+        args.targets = targets.data<std::int32_t>();
+        args.loss = losses.data<double>();
+        args.nll = nlls.data<double>();
+        args.correct = correct.data<std::int64_t>();
+        stream.run([&](auto& s) { kernels::cross_entropy(s, args); });
+        nll = on_host(stream, nlls);
         for (const double value : nll.span<double>())
             if (!std::isfinite(value)) throw DataError("beam search: no logit is finite");
     }
     SentenceBeams::Row row(std::int64_t r) const {
         return {logits.span<float>().subspan(static_cast<std::size_t>(r * logits.shape()[1]),
                                              static_cast<std::size_t>(logits.shape()[1])),
-                most_probable.data<std::int32_t>()[r], nll.data<double>()[r]};
+                most_probable[static_cast<std::size_t>(r)], nll.data<double>()[r]};
     }
 };
 
@@ -105,12 +107,10 @@ void search(const EncoderDecoder& model, Stream& stream, const Sources& sources,
         const Tensor fed =
             Tensor::from<std::int32_t>(stream, {static_cast<std::int64_t>(tokens.size())}, tokens);
         const Predictions predictions(stream, model.decode(stream, fed, state));
-        stream.run([&](auto& s) {
-            parallel_for(s.threads, static_cast<std::int64_t>(active.size()), [&](std::int64_t n) {
-                std::vector<SentenceBeams::Row> rows;
-                for (std::int64_t b = 0; b < beams; ++b) rows.push_back(predictions.row(n * beams + b));
-                active[static_cast<std::size_t>(n)].extend(rows);
-            });
+        parallel_for(stream.threads(), static_cast<std::int64_t>(active.size()), [&](std::int64_t n) {
+            std::vector<SentenceBeams::Row> rows;
+            for (std::int64_t b = 0; b < beams; ++b) rows.push_back(predictions.row(n * beams + b));
+            active[static_cast<std::size_t>(n)].extend(rows);
         });
         tokens.clear();
         parents.clear();

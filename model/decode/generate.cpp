@@ -22,7 +22,7 @@ void check_ids(std::span<const std::int32_t> ids, std::int64_t vocabulary) {
 
 /// Adds tokens until one is options.stop, or there are options.tokens. `logits` are those of the first;
 /// `feed` gives those behind a token.
-std::vector<std::int32_t> sample(Tensor logits, const GenerateOptions& options,
+std::vector<std::int32_t> sample(Stream& stream, Tensor logits, const GenerateOptions& options,
                                  const std::function<void(std::int32_t)>& token,
                                  const std::function<Tensor(std::int32_t)>& feed) {
     const PhiloxKey key = philox_key(options.seed, RandomPurpose::kGeneration, 0, 0);
@@ -30,7 +30,7 @@ std::vector<std::int32_t> sample(Tensor logits, const GenerateOptions& options,
     for (std::int64_t i = 0; i < options.tokens; ++i) {
         if (i > 0) logits = feed(added.back());
         const double number = uniform(philox_at(static_cast<std::uint64_t>(i), key)[0]);
-        added.push_back(sample_token(logits.span<float>(), options.sampling, number));
+        added.push_back(sample_token(on_host(stream, logits).span<float>(), options.sampling, number));
         if (token) token(added.back());
         if (added.back() == options.stop) break;
     }
@@ -53,7 +53,7 @@ std::vector<std::int32_t> generate(const Transformer& model, Stream& stream,
         return std::pair(std::move(fresh), std::move(logits));
     };
     auto [state, logits] = restart(context);
-    return sample(std::move(logits), options, token, [&, &at = state](std::int32_t id) {
+    return sample(stream, std::move(logits), options, token, [&, &at = state](std::int32_t id) {
         ids.push_back(id);
         if (static_cast<std::size_t>(at.length) < context)
             return feed(model, stream, std::span(ids).last(1), at);
@@ -82,7 +82,7 @@ std::vector<std::int32_t> generate(const EncoderDecoder& model, Stream& stream,
     const auto feed_one = [&](std::int32_t id) {
         return model.decode(stream, Tensor::from<std::int32_t>(stream, {1}, std::vector{id}), state);
     };
-    return sample(feed_one(begin), bounded, token, feed_one);
+    return sample(stream, feed_one(begin), bounded, token, feed_one);
 }
 
 }  // namespace skein

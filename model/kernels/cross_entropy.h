@@ -21,10 +21,23 @@ struct CrossEntropyArgs {
     const std::int32_t* targets = nullptr;
     double smoothing = 0.0;
     float gradient_scale = 1.0f;
+    const float* device_scale =
+        nullptr;  ///< or one value in the device's memory that gradient_scale is multiplied by
     double* loss = nullptr;
     double* nll = nullptr;
     std::int64_t* correct = nullptr;
 };
 void cross_entropy(CpuStream& stream, const CrossEntropyArgs& args);
+void cross_entropy(CudaStream& stream, const CrossEntropyArgs& args);
+
+/// sums[s] = the sum of of_rows[s · length] ... of_rows[s · length + length - 1], in order.
+void sum_samples(CpuStream& stream, const double* of_rows, std::int64_t samples, std::int64_t length,
+                 double* sums);
+void sum_samples(CpuStream& stream, const std::int64_t* of_rows, std::int64_t samples, std::int64_t length,
+                 std::int64_t* sums);
+void sum_samples(CudaStream& stream, const double* of_rows, std::int64_t samples, std::int64_t length,
+                 double* sums);
+void sum_samples(CudaStream& stream, const std::int64_t* of_rows, std::int64_t samples, std::int64_t length,
+                 std::int64_t* sums);
 
 }  // namespace skein::kernels

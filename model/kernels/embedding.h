@@ -20,11 +20,12 @@ struct EmbeddingArgs {
     Operand y{};
 };
 void embedding(CpuStream& stream, const EmbeddingArgs& args);
+void embedding(CudaStream& stream, const EmbeddingArgs& args);
 
 /// dtable[v] (+)= scale · Σ of dy[r] over the rows with ids[r] = v, in order of r;  dpositions[t] (+)= Σ over
 /// samples, in order. dy: [rows, width], after dropout's backward. Where not accumulating, rows of dtable
-/// that no id names become zero, and so do positions that no row has. order: workspace of rows + vocabulary +
-/// 1 integers.
+/// that no id names become zero, and so do positions that no row has. Scratch comes from the
+/// stream's pool.
 struct EmbeddingBackwardArgs {
     std::int64_t rows = 0, width = 0, vocabulary = 0, context = 0;
     const std::int32_t* ids = nullptr;
@@ -35,8 +36,8 @@ struct EmbeddingBackwardArgs {
     bool accumulate_table = false;
     float* dpositions = nullptr;  ///< or null
     bool accumulate_positions = false;
-    std::int32_t* order = nullptr;
 };
 void embedding_backward(CpuStream& stream, const EmbeddingBackwardArgs& args);
+void embedding_backward(CudaStream& stream, const EmbeddingBackwardArgs& args);
 
 }  // namespace skein::kernels

@@ -48,5 +48,16 @@ struct GemmArgs {
 /// grows in one addition). Then come bias and epilogue. k = 0 gives the epilogue of the bias, or leaves c as
 /// it is when accumulating. c and aux must not overlap the operands. Scratch comes from the stream's pool.
 void gemm(CpuStream& stream, const GemmArgs& args);
+/// On a GPU, by cuBLASLt, then bias and epilogue in one pass over c. Throws ShapeError for leading dimensions
+/// shorter than a row, addresses off a multiple of the element's size and dtypes that do not go together;
+/// CudaError where CUDA refuses.
+///
+/// Every call gives the same bits, since one plan always runs one algorithm; not those of the CPU, whose sums
+/// are grouped in another way. Two things differ from the above:
+///   - where c is of 16 bits and there is a bias or an epilogue, the sum is rounded to c before they are taken
+///     of it (half a unit in the last place of the sum), for the product writes c and the pass reads it;
+///   - an element's bits may depend on m, n, leading dimensions and alignments, by which the library chooses.
+/// With stream.tf32 the operands of fp32 products are rounded to TF32's 10 bits of fraction.
+void gemm(CudaStream& stream, const GemmArgs& args);
 
 }  // namespace skein::kernels

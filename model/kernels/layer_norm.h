@@ -27,11 +27,14 @@ struct LayerNormArgs {
     float* rstd = nullptr;
 };
 void layer_norm(CpuStream& stream, const LayerNormArgs& args);
+/// Throws ShapeError for rows wider than 16384.
+void layer_norm(CudaStream& stream, const LayerNormArgs& args);
 
 /// With n = (sum - mean) · rstd and g = dy · gamma:
 ///   dsum (+)= rstd · (g - mean(g) - n · mean(g · n));  dgamma (+)= Σ dy · n;  dbeta (+)= Σ dy
-/// The sums over rows run over blocks of 32 rows, blocks in order. sum, dy and dsum are of one dtype; dsum is
-/// rounded once, what was there included. workspace: layer_norm_workspace(rows, width) floats.
+/// On the CPU the sums over rows run over blocks of 32 rows, blocks in order; on a GPU over parts of 16 rows,
+/// and over the parts as column_sums has it. sum, dy and dsum are of one dtype; dsum is rounded once, what
+/// was there included. Scratch comes from the stream's pool.
 struct LayerNormBackwardArgs {
     std::int64_t rows = 0, width = 0;
     ConstOperand sum{};
@@ -45,9 +48,9 @@ struct LayerNormBackwardArgs {
     bool accumulate_gamma = false;
     float* dbeta = nullptr;  ///< or null
     bool accumulate_beta = false;
-    float* workspace = nullptr;
 };
-std::int64_t layer_norm_workspace(std::int64_t rows, std::int64_t width);
 void layer_norm_backward(CpuStream& stream, const LayerNormBackwardArgs& args);
+/// Throws ShapeError for rows wider than 16384.
+void layer_norm_backward(CudaStream& stream, const LayerNormBackwardArgs& args);
 
 }  // namespace skein::kernels

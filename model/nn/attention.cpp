@@ -1,24 +1,32 @@
 #include "model/nn/attention.h"
 
-#include <cstring>
-
 #include "model/autograd/ops/linear.h"
+#include "model/tensor/memory.h"
 
 namespace skein {
 namespace {
 
 // Rows [samples · length, from.columns], columns [column, column + cache width), into positions `at` of the
 // cache, which is of the same dtype.
-void append(const Tensor& from, std::int64_t column, const Tensor& cache, std::int64_t samples,
-            std::int64_t at) {
+void append(Stream& stream, const Tensor& from, std::int64_t column, const Tensor& cache,
+            std::int64_t samples, std::int64_t at) {
     const std::int64_t length = from.shape()[0] / samples, stride = from.shape()[1];
     const std::int64_t context = cache.shape()[1], width = cache.shape()[2];
     const auto element = static_cast<std::int64_t>(size_of(cache.dtype()));
-    for (std::int64_t sample = 0; sample < samples; ++sample)
-        for (std::int64_t t = 0; t < length; ++t)
-            std::memcpy(cache.raw() + (sample * context + at + t) * width * element,
-                        from.raw() + ((sample * length + t) * stride + column) * element,
-                        static_cast<std::size_t>(width * element));
+    const auto bytes = [&](std::int64_t elements) { return static_cast<std::size_t>(elements * element); };
+    const auto copy = [&](std::int64_t sample, std::int64_t t, std::int64_t from_stride,
+                          std::int64_t to_stride, std::int64_t rows) {
+        stream.run([&](auto& s) {
+            copy_rows(s, from.raw() + bytes((sample * length + t) * stride + column), bytes(from_stride),
+                      cache.raw() + bytes((sample * context + at + t) * width), bytes(to_stride),
+                      bytes(width), static_cast<std::size_t>(rows));
+        });
+    };
+    if (length == 1) {
+        copy(0, 0, stride, context * width, samples);
+    } else {
+        for (std::int64_t sample = 0; sample < samples; ++sample) copy(sample, 0, stride, width, length);
+    }
 }
 
 Var project(const Var& x, const LinearWeights& weights) {
@@ -68,8 +76,9 @@ Var SelfAttention::decode(const Var& x, KeyValueCache& cache, std::int64_t state
     const Tensor query = project(x, qkv_.weight ? qkv_ : query_).value();
     const Tensor key_value = qkv_.weight ? query : project(x, key_value_).value();
     const std::int64_t key_column = qkv_.weight ? width : 0;
-    append(key_value, key_column, cache.keys, samples, state_length);
-    append(key_value, key_column + key_value_heads_ * head_width_, cache.values, samples, state_length);
+    append(tape.stream(), key_value, key_column, cache.keys, samples, state_length);
+    append(tape.stream(), key_value, key_column + key_value_heads_ * head_width_, cache.values, samples,
+           state_length);
 
     AttentionOptions options;
     options.batch = samples;

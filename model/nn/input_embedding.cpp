@@ -1,22 +1,23 @@
 #include "model/nn/input_embedding.h"
 
 #include <cmath>
+#include <vector>
 
 #include "model/autograd/ops/embedding.h"
 
 namespace skein {
 
 Tensor sinusoidal_positions(Stream& stream, std::int64_t context, std::int64_t width) {
-    const Tensor table = Tensor::empty(stream, DType::f32, {context, width});
+    std::vector<float> table;
+    table.reserve(static_cast<std::size_t>(context * width));
     for (std::int64_t position = 0; position < context; ++position)
         for (std::int64_t c = 0; c < width; ++c) {
             const double frequency =
                 std::pow(10000.0, -static_cast<double>(c / 2 * 2) / static_cast<double>(width));
             const double angle = static_cast<double>(position) * frequency;
-            table.data<float>()[position * width + c] =
-                static_cast<float>(c % 2 == 0 ? std::sin(angle) : std::cos(angle));
+            table.push_back(static_cast<float>(c % 2 == 0 ? std::sin(angle) : std::cos(angle)));
         }
-    return table;
+    return Tensor::from<float>(stream, {context, width}, table);
 }
 
 InputEmbedding::InputEmbedding(Builder& builder, Parameter& tokens, const std::string& positions)

@@ -34,7 +34,7 @@ void validate(const ModelConfig& config) {
     at_least_one("--model.width", config.width);
     at_least_one("--model.ff", config.ff());
     at_least_one("--model.context", config.context);
-    at_least_one("vocabulary", config.vocabulary);
+    at_least_one("--model.vocabulary", config.vocabulary);
     if (config.width % config.heads != 0)
         throw ConfigError(text("--model.width: found ", config.width,
                                ", wanted a multiple of --model.heads (", config.heads, ")"));
@@ -42,7 +42,7 @@ void validate(const ModelConfig& config) {
         throw ConfigError(text("--model.kv-heads: found ", config.kv_heads(),
                                ", wanted a divisor of --model.heads (", config.heads, ")"));
     if (config.source_vocabulary < 0)
-        throw ConfigError(text("source vocabulary: found ", config.source_vocabulary,
+        throw ConfigError(text("--model.source-vocabulary: found ", config.source_vocabulary,
                                ", wanted 0 (as the target's) or more"));
     if (config.kind == ModelKind::kEncoderDecoder && config.share_embeddings &&
         config.source_ids() != config.vocabulary)

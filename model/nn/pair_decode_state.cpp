@@ -1,11 +1,10 @@
 #include "model/nn/pair_decode_state.h"
 
-#include <cstring>
 #include <numeric>
 #include <utility>
 
 #include "model/base/error.h"
-#include "model/base/parallel_for.h"
+#include "model/kernels/gather_rows.h"
 
 namespace skein {
 namespace {
@@ -13,12 +12,11 @@ namespace {
 /// to[i] = from[which[i]] for pieces of `stride` bytes, of which the first `used` matter.
 void gather(Stream& stream, const Tensor& from, const Tensor& to, std::span<const std::int32_t> which,
             std::size_t stride, std::size_t used) {
+    const auto count = static_cast<std::int64_t>(which.size());
+    const Tensor rows = Tensor::from(stream, {count}, which);
     stream.run([&](auto& s) {
-        parallel_for(s.threads, static_cast<std::int64_t>(which.size()), [&](std::int64_t i) {
-            const auto piece = static_cast<std::size_t>(i);
-            std::memcpy(to.raw() + piece * stride,
-                        from.raw() + static_cast<std::size_t>(which[piece]) * stride, used);
-        });
+        kernels::gather_rows(s,
+                             {from.raw(), stride, rows.data<std::int32_t>(), to.raw(), stride, used, count});
     });
 }
 

@@ -3,18 +3,15 @@
 #include <cmath>
 #include <utility>
 
-#include "model/base/error.h"
-#include "model/base/normal.h"
-#include "model/base/parallel_for.h"
-#include "model/base/philox.h"
 #include "model/kernels/elementwise.h"
 
 namespace skein {
 namespace {
 
-double normal_at(PhiloxKey key, std::int64_t index) {
-    const NormalParts parts = normal_parts_at(key, index);
-    return std::sqrt(parts.radius_square) * parts.direction;
+kernels::InitialValuesArgs args_of(InitialValues initial, std::uint64_t seed, std::uint32_t number,
+                                   std::int64_t first, std::int64_t count, float* values) {
+    const PhiloxKey key = philox_key(seed, RandomPurpose::kInitialValues, 0, number);
+    return {initial.kind, initial.scale, key, first, count, values};
 }
 
 }  // namespace
@@ -25,23 +22,8 @@ InitialValues InitialValues::xavier_uniform(std::int64_t fan_in, std::int64_t fa
 
 void fill_initial_values(InitialValues initial, std::uint64_t seed, std::uint32_t number, std::int64_t first,
                          std::int64_t count, float* values) {
-    const PhiloxKey key = philox_key(seed, RandomPurpose::kInitialValues, 0, number);
-    for (std::int64_t i = 0; i < count; ++i) {
-        switch (initial.kind) {
-            case InitialValues::Kind::kZeros:
-                values[i] = 0.0f;
-                break;
-            case InitialValues::Kind::kOnes:
-                values[i] = 1.0f;
-                break;
-            case InitialValues::Kind::kNormal:
-                values[i] = static_cast<float>(initial.scale * normal_at(key, first + i));
-                break;
-            case InitialValues::Kind::kUniform:
-                values[i] = static_cast<float>(initial.scale * (2.0 * uniform_at(key, first + i) - 1.0));
-                break;
-        }
-    }
+    CpuStream cpu;
+    kernels::fill_initial_values(cpu, args_of(initial, seed, number, first, count, values));
 }
 
 Parameter& ParameterList::add(Stream& stream, std::uint64_t seed, std::string name, const Shape& global_shape,
@@ -55,14 +37,13 @@ Parameter& ParameterList::add(Stream& stream, std::uint64_t seed, std::string na
 
     const Shape local = layout.local(global_shape);
     Tensor value = Tensor::empty(stream, DType::f32, local);
-    if (!layout.is_split()) {
-        constexpr std::int64_t kBlock = 1 << 16;
-        float* data = value.data<float>();
+    const auto fill = [&](std::int64_t first, std::int64_t count, float* values) {
         stream.run([&](auto& s) {
-            parallel_blocks(s.threads, local.elements(), kBlock, [&](std::int64_t begin, std::int64_t end) {
-                fill_initial_values(initial, seed, parameter->number, begin, end - begin, data + begin);
-            });
+            kernels::fill_initial_values(s, args_of(initial, seed, parameter->number, first, count, values));
         });
+    };
+    if (!layout.is_split()) {
+        fill(0, local.elements(), value.data<float>());
     } else {
         // rows before the split axis, then the slice of it, then what lies inside one index of it
         std::int64_t outer = 1, inner = 1;
@@ -70,9 +51,8 @@ Parameter& ParameterList::add(Stream& stream, std::uint64_t seed, std::string na
         for (int axis = layout.axis + 1; axis < global_shape.rank(); ++axis) inner *= global_shape[axis];
         const std::int64_t run = local[layout.axis] * inner;
         for (std::int64_t row = 0; row < outer; ++row)
-            fill_initial_values(initial, seed, parameter->number,
-                                (row * global_shape[layout.axis] + layout.begin(global_shape)) * inner, run,
-                                value.data<float>() + row * run);
+            fill((row * global_shape[layout.axis] + layout.begin(global_shape)) * inner, run,
+                 value.data<float>() + row * run);
     }
     parameter->leaf.value = std::move(value);
     parameters_.push_back(std::move(parameter));

@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "model/autograd/tape.h"
+#include "model/kernels/initial_values.h"
 #include "model/tensor/layout.h"
 
 namespace skein {
@@ -13,7 +14,8 @@ namespace skein {
 /// How a parameter starts. Values are a function of seed, the parameter's number and the *global* index of
 /// the element, so that a rank can make any slice.
 struct InitialValues {
-    enum class Kind { kZeros, kOnes, kNormal, kUniform } kind = Kind::kZeros;
+    using Kind = kernels::InitialKind;
+    Kind kind = Kind::kZeros;
     /// Standard deviation of kNormal; half-width of kUniform.
     double scale = 0.0;
 

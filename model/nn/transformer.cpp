@@ -1,9 +1,8 @@
 #include "model/nn/transformer.h"
 
-#include <cstring>
-
 #include "model/autograd/ops/matmul.h"
 #include "model/base/error.h"
+#include "model/tensor/memory.h"
 
 namespace skein {
 
@@ -56,9 +55,11 @@ Tensor Transformer::decode(Stream& stream, const Tensor& ids, DecodeState& state
 
     const Tensor last = Tensor::empty(stream, hidden.dtype(), {samples, width});
     const std::size_t row = static_cast<std::size_t>(width) * size_of(hidden.dtype());
-    for (std::int64_t sample = 0; sample < samples; ++sample)
-        std::memcpy(last.raw() + static_cast<std::size_t>(sample) * row,
-                    hidden.raw() + static_cast<std::size_t>(sample * length + length - 1) * row, row);
+    const auto positions = static_cast<std::size_t>(length);
+    stream.run([&](auto& s) {
+        copy_rows(s, hidden.raw() + (positions - 1) * row, positions * row, last.raw(), row, row,
+                  static_cast<std::size_t>(samples));
+    });
     const Tensor logits = Tensor::empty(stream, DType::f32, {samples, config_.vocabulary});
     matmul(stream, {.b_transposed = true}, last, output_table_->leaf.forward_value(), logits);
     return logits;

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <bit>
 #include <cstdlib>
+#include <utility>
 
 #include "model/base/error.h"
 
@@ -28,8 +29,24 @@ void BlockRef::release() noexcept {
         block_->pool->give_back(block_);
 }
 
+std::byte* HostMemory::allocate(std::size_t bytes) {
+    const bool huge = bytes >= kHugePage / 2;
+    const std::size_t alignment = huge ? kHugePage : kAlignment;
+    void* data = std::aligned_alloc(alignment, (bytes + alignment - 1) / alignment * alignment);
+    if (data && huge) madvise(data, bytes, MADV_HUGEPAGE);
+    return static_cast<std::byte*>(data);
+}
+
+void HostMemory::release(std::byte* memory) noexcept {
+    std::free(memory);
+}
+
+Pool::Pool() : Pool(std::make_unique<HostMemory>()) {}
+
+Pool::Pool(std::unique_ptr<MemorySource> source) : source_(std::move(source)) {}
+
 Pool::~Pool() {
-    for (const auto& block : blocks_) std::free(block->data);
+    for (const auto& block : blocks_) source_->release(block->data);
 }
 
 BlockRef Pool::allocate(std::size_t bytes) {
@@ -37,30 +54,42 @@ BlockRef Pool::allocate(std::size_t bytes) {
     const std::lock_guard lock(mutex_);
     statistics_.in_use += wanted;
     statistics_.peak = std::max(statistics_.peak, statistics_.in_use);
-    std::vector<MemoryBlock*>& free = free_[wanted];
-    if (!free.empty()) {
+    if (std::vector<MemoryBlock*>& free = free_[wanted]; !free.empty()) {
         MemoryBlock* block = free.back();
         free.pop_back();
         return BlockRef(block);
     }
-    const bool huge = wanted >= kHugePage / 2;
-    const std::size_t alignment = huge ? kHugePage : kAlignment;
-    void* data = std::aligned_alloc(alignment, (wanted + alignment - 1) / alignment * alignment);
+    std::byte* data = source_->allocate(wanted);
+    if (!data) {
+        release_free();
+        data = source_->allocate(wanted);
+    }
     if (!data) {
         statistics_.in_use -= wanted;
-        throw IoError(
-            text("memory: the system refused ", wanted, " bytes; ", statistics_.reserved, " are in use"));
+        throw IoError(text("memory: ", source_->device() == Device::cuda ? "the GPU" : "the system",
+                           " refused ", wanted, " bytes; ", statistics_.reserved, " are in use"));
     }
-    if (huge) madvise(data, wanted, MADV_HUGEPAGE);
     statistics_.reserved += wanted;
     ++statistics_.system_calls;
     auto block = std::make_unique<MemoryBlock>();
-    block->data = static_cast<std::byte*>(data);
+    block->data = data;
     block->bytes = wanted;
     block->pool = this;
+    std::vector<MemoryBlock*>& free = free_[wanted];
     free.reserve(free.size() + 8);
     blocks_.push_back(std::move(block));
     return BlockRef(blocks_.back().get());
+}
+
+void Pool::release_free() {
+    for (const auto& [bytes, free] : free_)
+        for (MemoryBlock* block : free) {
+            source_->release(block->data);
+            block->data = nullptr;
+            statistics_.reserved -= bytes;
+        }
+    free_.clear();
+    std::erase_if(blocks_, [](const auto& block) { return !block->data; });
 }
 
 void Pool::give_back(MemoryBlock* block) noexcept {

@@ -8,9 +8,33 @@
 #include <mutex>
 #include <vector>
 
+#include "model/tensor/device.h"
+
 namespace skein {
 
 class Pool;
+
+/// Where a pool's memory comes from.
+class MemorySource {
+  public:
+    MemorySource() = default;
+    MemorySource(const MemorySource&) = delete;
+    MemorySource& operator=(const MemorySource&) = delete;
+    virtual ~MemorySource() = default;
+
+    virtual Device device() const = 0;
+    /// Aligned to 64 bytes at least; null where there is none.
+    virtual std::byte* allocate(std::size_t bytes) = 0;
+    virtual void release(std::byte* memory) noexcept = 0;
+};
+
+/// The host's own: blocks of 1 MiB and more are aligned to, and advised to use, huge pages.
+class HostMemory final : public MemorySource {
+  public:
+    Device device() const override { return Device::cpu; }
+    std::byte* allocate(std::size_t bytes) override;
+    void release(std::byte* memory) noexcept override;
+};
 
 /// One block of memory that tensors share; it goes back to its pool when the last of them is gone.
 struct MemoryBlock {
@@ -46,9 +70,9 @@ class BlockRef {
 };
 
 /// Keeps freed blocks by size class and hands them out again, so that a training step whose shapes repeat
-/// asks the system for nothing. Classes are at most 1/8 apart. Host memory, aligned to 64 bytes; blocks of 1
-/// MiB and more are aligned to, and advised to use, huge pages. Must outlive every tensor that lives in it.
-/// Safe to use from any thread.
+/// asks the system for nothing. Classes are at most 1/8 apart. A GPU's memory is handed out in the order of its
+/// stream: a block that was given back may be in use by work that is queued, and who gets it queues behind.
+/// Must outlive every tensor that lives in it. Safe to use from any thread.
 class Pool {
   public:
     struct Statistics {
@@ -58,12 +82,16 @@ class Pool {
         std::uint64_t system_calls = 0;  ///< how often the system was asked
     };
 
-    Pool() = default;
+    /// Of the host.
+    Pool();
+    explicit Pool(std::unique_ptr<MemorySource> source);
     Pool(const Pool&) = delete;
     Pool& operator=(const Pool&) = delete;
     ~Pool();
 
-    /// A block of at least `bytes` bytes, contents undefined. Throws IoError when there is no memory.
+    Device device() const { return source_->device(); }
+    /// A block of at least `bytes` bytes, contents undefined. Throws IoError when there is no memory, not even
+    /// after the system got back what is not in use.
     BlockRef allocate(std::size_t bytes);
     Statistics statistics() const;
     void reset_peak();
@@ -71,7 +99,9 @@ class Pool {
   private:
     friend class BlockRef;
     void give_back(MemoryBlock* block) noexcept;
+    void release_free();
 
+    std::unique_ptr<MemorySource> source_;
     mutable std::mutex mutex_;
     std::map<std::size_t, std::vector<MemoryBlock*>> free_;
     std::vector<std::unique_ptr<MemoryBlock>> blocks_;

@@ -1,44 +1,68 @@
 #pragma once
 
-#include <memory>
-#include <string_view>
-#include <utility>
-#include <variant>
+#include <device_stream.h>  // of this build: model/tensor/cuda or model/tensor/cpu_only, as CMake picks
 
+#include <memory>
+#include <utility>
+
+#include "model/tensor/device.h"
 #include "model/tensor/pool.h"
 
 namespace skein {
 
-enum class Device { cpu };
-
-/// Work on the CPU: done when the call returns, on up to `threads` threads. Kernels are overloads on the
-/// stream's type.
-struct CpuStream {
-    int threads = 1;
-    Pool* pool = nullptr;
-};
+struct CudaStream;
 
 /// Where work happens and in which order: an explicit argument, never a global. Owns the pool of its device,
 /// so it must outlive every tensor that was made on it. Neither copied nor moved: others keep its address.
 class Stream {
   public:
     /// A stream on the CPU whose kernels use up to `threads` threads.
-    explicit Stream(int threads)
-        : pool_(std::make_unique<Pool>()), device_stream_(CpuStream{threads, pool_.get()}) {}
+    explicit Stream(int threads);
+    /// A stream on a GPU; `threads` are for what the host computes beside it. Throws CudaError, also where the
+    /// build has no CUDA.
+    Stream(Gpu gpu, int threads);
     Stream(const Stream&) = delete;
     Stream& operator=(const Stream&) = delete;
+    ~Stream();
 
     /// The one place where dispatch happens: calls f with the device's own stream type.
     template <class F>
     decltype(auto) run(F&& f) {
         return std::visit(std::forward<F>(f), device_stream_);
     }
-    Device device() const { return Device::cpu; }
+    Device device() const { return pool_->device(); }
+    /// Threads of the host.
+    int threads() const { return threads_; }
+    /// The device's memory.
     Pool& pool() { return *pool_; }
+    /// The host's memory, which on a GPU's stream is pinned; on the CPU's it is the device's.
+    Pool& host_pool() { return host_pool_ ? *host_pool_ : *pool_; }
+    /// Returns when all that was queued is done. Throws CudaError for what failed in it.
+    void synchronize();
 
   private:
-    std::unique_ptr<Pool> pool_;
-    std::variant<CpuStream> device_stream_;
+    std::shared_ptr<void> handle_;  // of the device's stream
+    std::unique_ptr<Pool> pool_, host_pool_;
+    int threads_;
+    DeviceStream device_stream_;
+};
+
+/// A place in the order of a stream's work. On the CPU, whose work is done when it is queued, every event is
+/// over at once.
+class Event {
+  public:
+    Event() = default;
+    /// The place behind all that is queued on the stream by now. The event is used for that stream's device
+    /// from then on.
+    void record(Stream& stream);
+    /// Whether what was queued before it is done; true for an event that was never recorded. Throws CudaError
+    /// for what failed.
+    bool done() const;
+    /// Returns when it is done.
+    void wait() const;
+
+  private:
+    std::shared_ptr<void> handle_;
 };
 
 }  // namespace skein

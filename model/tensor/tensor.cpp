@@ -1,31 +1,31 @@
 #include "model/tensor/tensor.h"
 
-#include <cstring>
-
 #include "model/base/error.h"
+#include "model/tensor/memory.h"
 
 namespace skein {
 
-Tensor Tensor::empty(Stream& stream, DType dtype, const Shape& shape) {
+Tensor Tensor::in_pool(Pool& pool, DType dtype, const Shape& shape) {
     Tensor tensor;
     tensor.dtype_ = dtype;
     tensor.shape_ = shape;
-    tensor.storage_ = stream.pool().allocate(static_cast<std::size_t>(shape.elements()) * size_of(dtype));
+    tensor.storage_ = pool.allocate(static_cast<std::size_t>(shape.elements()) * size_of(dtype));
     return tensor;
+}
+
+Tensor Tensor::empty(Stream& stream, DType dtype, const Shape& shape) {
+    return in_pool(stream.pool(), dtype, shape);
 }
 
 Tensor Tensor::zeros(Stream& stream, DType dtype, const Shape& shape) {
     Tensor tensor = empty(stream, dtype, shape);
-    std::memset(tensor.raw(), 0, tensor.bytes());
+    stream.run([&](auto& s) { zero_memory(s, tensor.raw(), tensor.bytes()); });
     return tensor;
 }
 
 Tensor Tensor::from_bytes(Stream& stream, DType dtype, const Shape& shape, std::span<const std::byte> bytes) {
     Tensor tensor = empty(stream, dtype, shape);
-    if (bytes.size() != tensor.bytes())
-        throw ShapeError(text("tensor: ", bytes.size(), " bytes given for ", name_of(dtype), shape,
-                              ", wanted ", tensor.bytes()));
-    std::memcpy(tensor.raw(), bytes.data(), bytes.size());
+    assign_bytes(stream, tensor, bytes);
     return tensor;
 }
 
@@ -54,6 +54,30 @@ Tensor Tensor::view(std::int64_t begin, const Shape& shape) const {
 void Tensor::check_dtype(DType wanted) const {
     if (dtype_ != wanted)
         throw ShapeError(text("tensor: dtype is ", name_of(dtype_), ", read as ", name_of(wanted)));
+}
+
+void Tensor::check_on_host() const {
+    if (device() != Device::cpu) throw ShapeError("tensor: its elements lie on a GPU, read by the host");
+}
+
+Tensor start_on_host(Stream& stream, const Tensor& tensor) {
+    if (tensor.device() == Device::cpu) return tensor;
+    const Tensor copy = Tensor::in_pool(stream.host_pool(), tensor.dtype(), tensor.shape());
+    stream.run([&](auto& s) { start_download(s, tensor.raw(), copy.raw(), tensor.bytes()); });
+    return copy;
+}
+
+Tensor on_host(Stream& stream, const Tensor& tensor) {
+    const Tensor copy = start_on_host(stream, tensor);
+    stream.synchronize();
+    return copy;
+}
+
+void assign_bytes(Stream& stream, const Tensor& tensor, std::span<const std::byte> bytes) {
+    if (bytes.size() != tensor.bytes())
+        throw ShapeError(text("tensor: ", bytes.size(), " bytes given for ", name_of(tensor.dtype()),
+                              tensor.shape(), ", wanted ", tensor.bytes()));
+    stream.run([&](auto& s) { upload(s, bytes.data(), tensor.raw(), bytes.size()); });
 }
 
 void check_shape(const char* operation, const char* name, const Shape& found, const Shape& wanted) {

@@ -79,7 +79,7 @@ TEST(DataFolder, MissingTruncatedAndUnlistedFilesAreErrorsAtOpening) {
     for (const char* name : {"train-00001.h5", "valid-00000.h5", "tokenizer.json", "valid.txt"}) {
         const std::string path = data + "/" + name, bytes = read_file(path);
         std::filesystem::remove(path);
-        EXPECT_THROW(open_data_folder(data), DataError) << name;
+        EXPECT_THROW(open_data_folder(data), MissingError) << name;
         EXPECT_EQ(verify_data_folder(data).faults.at(0).name, name);
         put(path, bytes.substr(0, bytes.size() - 1));
         EXPECT_THROW(open_data_folder(data), DataError) << name;

@@ -7,7 +7,7 @@
 #include <nlohmann/json.hpp>
 
 #include "data/hdf5_file.h"
-#include "tests/support/program.h"
+#include "tests/support/refusal.h"
 
 namespace skein {
 namespace {
@@ -15,12 +15,10 @@ namespace {
 namespace fs = std::filesystem;
 using Json = nlohmann::json;
 
-constexpr int kUsage = 64, kBadData = 65, kMissing = 66, kInputOutput = 74;
-
-class BadInput : public testing::Test {
+class BadInput : public RefusalTest {
   protected:
     static void SetUpTestSuite() {
-        shared_ = new TemporaryFolder;
+        RefusalTest::SetUpTestSuite();
         write(*shared_ / "text.txt", pseudo_text(8'000));
         write(*shared_ / "other.txt", pseudo_text(9'000));
         write(*shared_ / "digits.txt", pseudo_text(8'000) + "0123456789");
@@ -29,7 +27,6 @@ class BadInput : public testing::Test {
         const Outcome trained = run_skein(train("text", *shared_ / "run"));
         ASSERT_EQ(trained.code, 0) << trained.errors;
     }
-    static void TearDownTestSuite() { delete shared_; }
 
     static std::vector<std::string> prepare(const std::string& text, const std::string& data) {
         return {"prepare", "--tokenizer", "chars", "--text", text, "--out", *shared_ / data};
@@ -46,45 +43,12 @@ class BadInput : public testing::Test {
             (more.find("--train.steps") == std::string::npos ? "--train.steps 6 " : "") + more);
     }
 
-    /// A copy of a prepared folder or of the run, to be damaged.
-    std::string copy(const std::string& name) {
-        const std::string to = folder_ / (name + std::to_string(copies_++));
-        fs::copy(*shared_ / name, to, fs::copy_options::recursive);
-        return to;
-    }
-
-    /// One line on stderr that has all the pieces.
-    static void expect_refused(const Outcome& outcome, int code, const std::vector<std::string>& pieces) {
-        EXPECT_EQ(outcome.code, code) << outcome.errors;
-        std::vector<std::string> lines = outcome.own_lines();
-        std::erase_if(lines,
-                      [](const std::string& line) { return line.starts_with("a pass has "); });  // a notice
-        EXPECT_EQ(lines.size(), 1u) << outcome.errors;
-        EXPECT_EQ(outcome.out, "");
-        if (lines.empty()) return;
-        EXPECT_TRUE(lines.front().starts_with("skein ")) << lines.front();
-        for (const std::string& piece : pieces)
-            EXPECT_NE(lines.front().find(piece), std::string::npos) << lines.front() << "\nwanted: " << piece;
-    }
-    static void expect_refused_on_ranks(const std::vector<std::string>& arguments, int code,
-                                        const std::vector<std::string>& pieces) {
-        for (const int ranks : {1, 2}) {
-            SCOPED_TRACE(std::to_string(ranks) + " ranks");
-            expect_refused(run_skein(arguments, ranks), code, pieces);
-        }
-    }
-
     static Json inspected(const std::string& folder) {
         const Outcome outcome = run_skein({"inspect", folder, "--json"});
         EXPECT_EQ(outcome.code, 0) << outcome.errors;
         return outcome.code == 0 ? Json::parse(outcome.out) : Json{};
     }
-
-    static TemporaryFolder* shared_;
-    TemporaryFolder folder_;
-    int copies_ = 0;
 };
-TemporaryFolder* BadInput::shared_;
 
 TEST_F(BadInput, MissingDataIsNamed) {
     expect_refused_on_ranks(train("none", folder_ / "run"), kMissing, {*shared_ / "none"});
@@ -103,7 +67,7 @@ TEST_F(BadInput, MissingDataIsNamed) {
 TEST_F(BadInput, DamagedDataNamesItsFile) {
     const std::string missing = copy("text");
     fs::remove(missing + "/train-00000.h5");
-    expect_refused_on_ranks(train(missing, folder_ / "run"), kBadData, {missing + "/train-00000.h5"});
+    expect_refused_on_ranks(train(missing, folder_ / "run"), kMissing, {missing + "/train-00000.h5"});
 
     const std::string truncated = copy("text");
     fs::resize_file(truncated + "/train-00000.h5", fs::file_size(truncated + "/train-00000.h5") / 2);

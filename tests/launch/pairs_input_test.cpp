@@ -3,15 +3,15 @@
 
 #include <gtest/gtest.h>
 
+#include <utility>
+
 #include "data/hdf5_file.h"
-#include "tests/support/program.h"
+#include "tests/support/refusal.h"
 
 namespace skein {
 namespace {
 
 namespace fs = std::filesystem;
-
-constexpr int kUsage = 64, kBadData = 65, kMissing = 66, kInputOutput = 74;
 
 /// `count` sentences of two to seven words, another text for another seed.
 std::vector<std::string> sentences(std::size_t count, std::size_t seed) {
@@ -32,10 +32,10 @@ std::string joined(const std::vector<std::string>& lines) {
     return out;
 }
 
-class PairsInput : public testing::Test {
+class PairsInput : public RefusalTest {
   protected:
     static void SetUpTestSuite() {
-        shared_ = new TemporaryFolder;
+        RefusalTest::SetUpTestSuite();
         write(*shared_ / "source", joined(sentences(120, 0)));
         write(*shared_ / "target", joined(sentences(120, 1)));
         write(*shared_ / "other", joined(sentences(120, 5)));
@@ -49,7 +49,6 @@ class PairsInput : public testing::Test {
               run_skein(train("text", *shared_ / "decoder", "--model.kind decoder"))})
             ASSERT_EQ(outcome.code, 0) << outcome.errors;
     }
-    static void TearDownTestSuite() { delete shared_; }
 
     static std::vector<std::string> prepare(const std::string& source, const std::string& target,
                                             const std::string& out) {
@@ -69,33 +68,6 @@ class PairsInput : public testing::Test {
             otherwise("--train.batch", "4") + " " + more);
     }
 
-    std::string copy(const std::string& name) {
-        const std::string to = folder_ / (name + std::to_string(copies_++));
-        fs::copy(*shared_ / name, to, fs::copy_options::recursive);
-        return to;
-    }
-
-    /// One line on stderr that has all the pieces.
-    static void expect_refused(const Outcome& outcome, int code, const std::vector<std::string>& pieces) {
-        EXPECT_EQ(outcome.code, code) << outcome.errors;
-        std::vector<std::string> lines = outcome.own_lines();
-        std::erase_if(lines, [](const std::string& line) {  // what is said before training
-            return line.starts_with("a pass has ") || line.find(" pairs an epoch, ") != std::string::npos;
-        });
-        EXPECT_EQ(outcome.out, "");
-        ASSERT_EQ(lines.size(), 1u) << outcome.errors;
-        EXPECT_TRUE(lines.front().starts_with("skein ")) << lines.front();
-        for (const std::string& piece : pieces)
-            EXPECT_NE(lines.front().find(piece), std::string::npos) << lines.front() << "\nwanted: " << piece;
-    }
-    static void expect_refused_on_ranks(const std::vector<std::string>& arguments, int code,
-                                        const std::vector<std::string>& pieces) {
-        for (const int ranks : {1, 2}) {
-            SCOPED_TRACE(std::to_string(ranks) + " ranks");
-            expect_refused(run_skein(arguments, ranks), code, pieces);
-        }
-    }
-
     /// `skein translate` of a text.
     Outcome translate(const std::string& checkpoint, const std::string& input,
                       const std::string& before = "") {
@@ -103,12 +75,7 @@ class PairsInput : public testing::Test {
         return run_skein({"translate", "--checkpoint", checkpoint, "--max-length-extra", "4"}, 1,
                          "exec <'" + (folder_ / "input") + "';" + before);
     }
-
-    static TemporaryFolder* shared_;
-    TemporaryFolder folder_;
-    int copies_ = 0;
 };
-TemporaryFolder* PairsInput::shared_;
 
 // ---- prepare
 
@@ -247,8 +214,12 @@ TEST_F(PairsInput, ACheckpointWithoutItsTokenizerIsRefused) {
 }
 
 TEST_F(PairsInput, LinesThatAreNoTextAndOutputThatIsFullAreRefused) {
-    expect_refused(translate(*shared_ / "run", "the goose\ncaf\xe9\n"), kBadData,
-                   {"line 2", "byte 3", "UTF-8"});
+    expect_refused(translate(*shared_ / "run", "caf\xe9\nthe goose\n"), kBadData,
+                   {"line 1", "byte 3", "UTF-8"});
+    const Outcome good = translate(*shared_ / "run", "the goose\n");
+    Outcome partly = translate(*shared_ / "run", "the goose\ncaf\xe9\n");
+    EXPECT_EQ(std::exchange(partly.out, ""), good.out) << "what comes before is written";
+    expect_refused(partly, kBadData, {"line 2", "byte 3", "UTF-8"});
     expect_refused(translate(*shared_ / "run", "the goose\n", "exec >/dev/full;"), kInputOutput, {"write"});
     expect_refused(translate(*shared_ / "run", "the goose\n", "exec >&-;"), kInputOutput, {"write"});
     expect_refused(translate(*shared_ / "run", "", "exec <'" + *shared_ / "run" + "';"), kInputOutput,

@@ -176,6 +176,18 @@ TEST_F(TranslateLines, TextThatIsNotUtf8NamesItsLine) {
     }
 }
 
+TEST_F(TranslateLines, WhatComesBeforeALineThatIsNoTextIsWritten) {
+    const std::string wanted = translate("ab\n\ncd ef\n");
+    for (const std::int64_t lines : {1, 2, 1024}) {
+        std::istringstream in("ab\n\ncd ef\ncaf\xe9\nab\n");
+        std::ostringstream out;
+        EXPECT_THROW(translate_lines(model_->model, model_->stream, *tokenizer_, *tokenizer_, in, out,
+                                     options(lines), {}),
+                     DataError);
+        EXPECT_EQ(out.str(), wanted) << lines << " at a time";
+    }
+}
+
 TEST_F(TranslateLines, TheBestOfEachLineAreNumberedAndFallInScore) {
     TranslateOptions best = options(2, 3);
     best.beam.best = 3;

@@ -37,6 +37,8 @@ struct Shim {
     std::vector<std::array<std::uint64_t, kWarp>> of_warps;
     std::uint64_t blocks = 0;  // that have been started
     std::size_t shared = 0;    // bytes that the block has asked for
+    std::size_t dynamic_bytes = 0;
+    SharedArray dynamic;
     std::mt19937 random{1};
 
     Thread& running() { return *threads[static_cast<std::size_t>(indices.thread)]; }
@@ -166,6 +168,11 @@ void* SharedArray::get(std::size_t bytes) {
     shim().shared += bytes;
     if (shim().shared > kMostShared)
         fail(text("it has ", shim().shared, " bytes of shared memory, at most ", kMostShared));
+    return get_dynamic(bytes);
+}
+
+void* SharedArray::get_dynamic(std::size_t bytes) {
+    if (block_ == shim().blocks) return memory_.get();
     if (bytes != bytes_) memory_.reset(::operator new (bytes, std::align_val_t{16}));
     bytes_ = bytes;
     block_ = shim().blocks;
@@ -189,12 +196,46 @@ std::span<const std::uint64_t, 32> wait_for_warp(std::uint64_t value, const Plac
     return shim().of_warps[static_cast<std::size_t>(indices.thread / kWarp)];
 }
 
-void run(const char* signature, kernels::cuda::Grid grid, int threads, const std::function<void()>& kernel) {
+std::byte* dynamic_shared() {
+    return static_cast<std::byte*>(shim().dynamic.get_dynamic(shim().dynamic_bytes));
+}
+
+void multiply_fragments(const std::array<MmaRegisters, kWarp>& lanes, float (*widen)(unsigned)) {
+    float a[16][16], b[16][8];  // b[k][column]
+    for (std::size_t lane = 0; lane < kWarp; ++lane) {
+        const std::size_t group = lane / 4, in_group = lane % 4;
+        for (std::size_t i = 0; i < 8; ++i) {  // a0 ... a7 in four registers
+            const unsigned word = lanes[lane].a[i / 2];
+            const std::size_t row = i < 2 || (i >= 4 && i < 6) ? group : group + 8;
+            const std::size_t column = in_group * 2 + (i & 1) + (i < 4 ? 0 : 8);
+            a[row][column] = widen((i & 1) == 0 ? word & 0xFFFFu : word >> 16);
+        }
+        for (std::size_t i = 0; i < 4; ++i) {  // b0 ... b3 in two
+            const unsigned word = lanes[lane].b[i / 2];
+            const std::size_t row = in_group * 2 + (i & 1) + (i < 2 ? 0 : 8);
+            b[row][group] = widen((i & 1) == 0 ? word & 0xFFFFu : word >> 16);
+        }
+    }
+    for (std::size_t lane = 0; lane < kWarp; ++lane)
+        for (std::size_t i = 0; i < 4; ++i) {
+            const std::size_t row = lane / 4 + (i < 2 ? 0 : 8), column = lane % 4 * 2 + (i & 1);
+            float sum = lanes[lane].d[i];
+            for (std::size_t k = 0; k < 16; ++k) sum += a[row][k] * b[k][column];
+            lanes[lane].d[i] = sum;
+        }
+}
+
+void run(const char* signature, kernels::cuda::Grid grid, int threads, int shared_bytes,
+         const std::function<void()>& kernel) {
     shim().kernel = name_in(signature);
     indices = {};
     if (grid.x <= 0 || grid.y <= 0) return;
     if (threads <= 0 || threads > kMostThreads || threads % kWarp != 0)
         fail(text("launched with ", threads, " threads, wanted a multiple of 32 up to ", kMostThreads));
+    if (shared_bytes < 0 || shared_bytes > kernels::cuda::kMostDynamicShared)
+        fail(text("launched with ", shared_bytes, " bytes of dynamic shared memory, at most ",
+                  kernels::cuda::kMostDynamicShared));
+    shim().dynamic_bytes = static_cast<std::size_t>(shared_bytes);
     if (grid.x > 0x7FFFFFFF || grid.y > 65535)
         fail(text("launched with ", grid.x, " by ", grid.y, " blocks"));
     shim().launched.insert(shim().kernel);

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <array>
 #include <bit>
 #include <cmath>
 #include <cstddef>
@@ -14,6 +15,7 @@
 
 #include "model/kernels/cuda/portable.cuh"
 #include "tests/support/cuda_order.h"
+#include "tests/support/cuda_runtime_shim.h"
 
 /// portable.cuh for the host compiler: a kernel's blocks run one after the other, the threads of a block are
 /// fibres that change over at barriers and shuffles alone. It is stricter than CUDA, and throws
@@ -24,12 +26,14 @@
 ///   - blocks have a multiple of 32 threads, at most 1024; at most 48 KiB of shared memory, which is
 ///   undefined (0xFF) when
 ///     a block starts
+///   - at most 163 KiB of dynamic shared memory, as much as was asked for at the launch, undefined likewise
 ///   - accesses of 16 bytes are aligned
 /// The order in which threads run between two barriers is the test's to choose: a kernel that gives other
 /// values in another order lacks a barrier.
 #define __global__
 #define __device__
 #define __launch_bounds__(threads)
+#define SKEIN_UNROLL
 #define SKEIN_SHARED(Type, name, count)                \
     static ::skein::test::shim::SharedArray name##_of; \
     Type* const name = static_cast<Type*>(name##_of.get(sizeof(Type) * static_cast<std::size_t>(count)))
@@ -44,7 +48,9 @@ const std::set<std::string>& launched_kernels();
 /// One array in shared memory: the same bytes for all threads of a block, undefined at its start.
 class SharedArray {
   public:
+    /// Fails when the block then has more than 48 KiB.
     void* get(std::size_t bytes);
+    void* get_dynamic(std::size_t bytes);
 
   private:
     struct Free {
@@ -67,7 +73,21 @@ void wait_for_block(const Place& place);
 std::span<const std::uint64_t, 32> wait_for_warp(std::uint64_t value, const Place& place);
 
 /// `signature`: __PRETTY_FUNCTION__ of a template over the kernel, which names it.
-void run(const char* signature, kernels::cuda::Grid grid, int threads, const std::function<void()>& kernel);
+void run(const char* signature, kernels::cuda::Grid grid, int threads, int shared_bytes,
+         const std::function<void()>& kernel);
+std::byte* dynamic_shared();
+
+/// One lane's registers in an mma.sync.m16n8k16, of 16-bit elements in pairs, the lower one in the low half.
+struct MmaRegisters {
+    const unsigned* a;
+    const unsigned* b;
+    float* d;
+};
+/// d += a · b for the warp whose lanes these are: gathers the 16 by 16 and the 16 by 8 matrix from the
+/// registers as the PTX ISA lays them out (figures of "Matrix Fragments for mma.m16n8k16 with floating point
+/// type"), multiplies them, and spreads the result likewise. Products are exact, sums are fp32 in order of k;
+/// the hardware adds in another order and cuts off what it aligns, so its last bits are others.
+void multiply_fragments(const std::array<MmaRegisters, 32>& lanes, float (*widen)(unsigned));
 
 [[noreturn]] void fail(const std::string& what);
 
@@ -161,9 +181,70 @@ T narrow(float x) {
     return from_float<T>(x);
 }
 
+template <class T>
+unsigned narrow_two(float low, float high) {
+    return std::uint32_t{from_float<T>(low).bits} | std::uint32_t{from_float<T>(high).bits} << 16;
+}
+inline float exp2_approximate(float x) {
+    return std::exp2(x);
+}
+
+template <class T>
+void mma_16x8x16(float (&d)[4], const unsigned (&a)[4], const unsigned (&b)[2],
+                 const shim::Place& place = shim::Place::current()) {
+    const shim::MmaRegisters mine{a, b, d};
+    const auto words = shim::wait_for_warp(shim::to_word(&mine), place);
+    if (thread_index() % 32 == 0) {
+        std::array<shim::MmaRegisters, 32> lanes;
+        for (std::size_t lane = 0; lane < 32; ++lane)
+            lanes[lane] = *shim::from_word<const shim::MmaRegisters*>(words[lane]);
+        shim::multiply_fragments(lanes,
+                                 [](unsigned bits) { return to_float(T{static_cast<std::uint16_t>(bits)}); });
+    }
+    shim::wait_for_warp(0, place);  // lane 0 has written all lanes' registers
+}
+
+/// ldmatrix.x4: lane i brings the address of row i % 8 of 8 by 8 matrix i / 8; lane i gets of each matrix the
+/// elements 2(i % 4) and 2(i % 4) + 1 of row i / 4, or if transposed of column i / 4.
+inline void load_matrices_at(unsigned (&r)[4], const void* row, bool transposed, const shim::Place& place) {
+    if (reinterpret_cast<std::uintptr_t>(row) % 16 != 0)
+        shim::fail("a row of a matrix is loaded from an address off a multiple of 16");
+    const auto rows = shim::wait_for_warp(shim::to_word(row), place);
+    const auto element = [&](std::size_t matrix, std::size_t row_of_it, std::size_t column) {
+        std::uint16_t bits;
+        const auto* from = shim::from_word<const std::uint16_t*>(rows[matrix * 8 + row_of_it]);
+        std::memcpy(&bits, from + column, sizeof bits);
+        return std::uint32_t{bits};
+    };
+    const auto lane = static_cast<std::size_t>(thread_index() % 32), along = lane / 4, pair = lane % 4 * 2;
+    for (std::size_t matrix = 0; matrix < 4; ++matrix)
+        r[matrix] = transposed ? element(matrix, pair, along) | element(matrix, pair + 1, along) << 16
+                               : element(matrix, along, pair) | element(matrix, along, pair + 1) << 16;
+}
+inline void load_matrices(unsigned (&r)[4], const void* row,
+                          const shim::Place& place = shim::Place::current()) {
+    load_matrices_at(r, row, false, place);
+}
+inline void load_matrices_transposed(unsigned (&r)[4], const void* row,
+                                     const shim::Place& place = shim::Place::current()) {
+    load_matrices_at(r, row, true, place);
+}
+
+inline std::byte* dynamic_shared() {
+    return shim::dynamic_shared();
+}
+
 template <auto kKernel, class... Arguments>
-void launch(Grid grid, int threads, CudaStream&, const Arguments&... arguments) {
-    shim::run(__PRETTY_FUNCTION__, grid, threads, [&] { kKernel(arguments...); });
+void launch_with_shared(Grid grid, int threads, int shared_bytes, CudaStream& stream,
+                        const Arguments&... arguments) {
+    const char* signature = __PRETTY_FUNCTION__;
+    shim::queue_on(stream.handle, [=] {
+        shim::run(signature, grid, threads, shared_bytes, [&] { kKernel(arguments...); });
+    });
+}
+template <auto kKernel, class... Arguments>
+void launch(Grid grid, int threads, CudaStream& stream, const Arguments&... arguments) {
+    launch_with_shared<kKernel>(grid, threads, 0, stream, arguments...);
 }
 
 }  // namespace skein::kernels::cuda

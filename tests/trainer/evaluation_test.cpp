@@ -5,6 +5,7 @@
 #include <cmath>
 
 #include "model/base/error.h"
+#include "model/nn/transformer.h"
 #include "tests/support/temporary_folder.h"
 #include "tests/support/thread_ranks.h"
 #include "tests/trainer/small_run.h"

@@ -42,6 +42,14 @@ TEST_F(RunLogTest, WritesAnObjectALine) {
     EXPECT_NE(log().find(R"({"step":1,"valid_loss":2.0,"valid_tokens":100,)"), std::string::npos) << log();
 }
 
+TEST_F(RunLogTest, HasTheUtilisationWhereItIsKnown) {
+    RunLog log_file(folder_.path(), 0, [](const std::string& line) { ADD_FAILURE() << line; });
+    log_file.step(1, {}, 0.5);
+    EXPECT_EQ(log().find("utilisation"), std::string::npos) << log();
+    log_file.step(2, {}, 0.5, 0.375);
+    EXPECT_NE(log().find(R"("utilisation":0.375)"), std::string::npos) << log();
+}
+
 TEST_F(RunLogTest, DropsLinesAfterTheResumedStep) {
     EXPECT_EQ(resumed("{\"step\":1}\n{\"step\":2}\n{\"step\":3}\n", 2), "{\"step\":1}\n{\"step\":2}\n");
     EXPECT_EQ(resumed("{\"step\":1}\n{\"step\":2}\n", 2), "{\"step\":1}\n{\"step\":2}\n");

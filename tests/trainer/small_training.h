@@ -34,7 +34,7 @@ struct Training {
         return batch;
     }
     ParameterList& parameters() { return objective->model().parameters(); }
-    StepOutcome run(std::int64_t number) { return step.run(batch(number), number, number + 1, 0); }
+    StepOutcome run(std::int64_t number) { return step.run(batch(number), number, 0); }
     std::vector<float> first_moments() {
         std::vector<float> all;
         for (std::size_t i = 0; i < parameters().size(); ++i) {

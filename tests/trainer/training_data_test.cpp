@@ -73,6 +73,9 @@ TEST_F(TrainingDataTest, ATokenCountIsThatOfTheWholeBatchWhateverARankReads) {
         EXPECT_EQ(both.target_tokens, std::ssize(wanted.targets));
         EXPECT_EQ(a.target_tokens, both.target_tokens);
         EXPECT_EQ(b.target_tokens, both.target_tokens);
+        EXPECT_EQ(both.source_tokens, std::ssize(wanted.source));
+        EXPECT_EQ(a.source_tokens, both.source_tokens);
+        EXPECT_EQ(b.source_tokens, both.source_tokens);
     }
 }
 

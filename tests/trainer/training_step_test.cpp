@@ -65,7 +65,7 @@ TEST(TrainingStep, ClipsByTheGlobalNorm) {
 
 TEST(TrainingStep, TellsTheFlagsOfAllRanksBack) {
     Training training(small_config());
-    EXPECT_EQ(training.step.run(training.batch(0), 0, 1, 5).flags, 5u);
+    EXPECT_EQ(training.step.run(training.batch(0), 0, 5).flags, 5u);
 }
 
 }  // namespace

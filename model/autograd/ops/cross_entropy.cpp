@@ -20,12 +20,7 @@ template <class T>
 Tensor sum_samples(Stream& stream, const Tensor& of_rows, std::int64_t length) {
     const std::int64_t samples = of_rows.elements() / length;
     const Tensor out = Tensor::empty(stream, of_rows.dtype(), {samples});
-    const T* from = of_rows.data<T>();
-    for (std::int64_t sample = 0; sample < samples; ++sample) {
-        T total = 0;
-        for (std::int64_t t = 0; t < length; ++t) total += from[sample * length + t];
-        out.data<T>()[sample] = total;
-    }
+    stream.run([&](auto& s) { kernels::sum_samples(s, of_rows.data<T>(), samples, length, out.data<T>()); });
     return out;
 }
 
@@ -67,6 +62,7 @@ LossSums linear_cross_entropy(const Var& hidden, const Var& weight, const Tensor
         args.targets = targets.data<std::int32_t>() + first;
         args.smoothing = options.label_smoothing;
         args.gradient_scale = static_cast<float>(options.gradient_scale);
+        args.device_scale = options.device_scale;
         args.loss = loss.data<double>() + first;
         args.nll = nll.data<double>() + first;
         args.correct = correct.data<std::int64_t>() + first;

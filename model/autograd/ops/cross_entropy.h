@@ -8,6 +8,9 @@ struct LossOptions {
     double label_smoothing = 0.0;
     /// What the gradients of the summed loss are multiplied by: 1 / (real target tokens of the global batch).
     double gradient_scale = 1.0;
+    /// One value in the device's memory that gradient_scale is multiplied by, read when the kernel runs; or
+    /// null.
+    const float* device_scale = nullptr;
     /// Tokens a sample has in `hidden`.
     std::int64_t length = 1;
 };

@@ -38,7 +38,6 @@ Var embedding(const Var& table, const Var& positions, const Tensor& ids, float s
                                            masked.operand());
                 });
             }
-            const Tensor order = Tensor::empty(t.stream(), DType::i32, {ids.elements() + vocabulary + 1});
             kernels::EmbeddingBackwardArgs back{
                 .rows = dy.shape()[0], .width = dy.shape()[1], .vocabulary = vocabulary};
             back.context = context;
@@ -46,7 +45,6 @@ Var embedding(const Var& table, const Var& positions, const Tensor& ids, float s
             back.dy = masked.operand();
             back.scale = scale;
             back.place = place;
-            back.order = order.data<std::int32_t>();
             if (t.needs_gradient(table_node)) {
                 const GradientSlot slot = t.gradient_slot(table_node);
                 back.dtable = slot.target.data<float>();

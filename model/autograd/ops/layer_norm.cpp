@@ -28,8 +28,6 @@ Var record_norm(const Var& sum, const Var& gamma, const Var& beta, const Saved& 
                              [sum_node = NodeRef(sum), gamma_node = NodeRef(gamma), beta_node = NodeRef(beta),
                               sum = sum.value(), gamma = gamma.value(), saved](Tape& t, const Tensor& dy) {
                                  const std::int64_t rows = sum.shape()[0], width = sum.shape()[1];
-                                 const Tensor workspace = Tensor::empty(
-                                     t.stream(), DType::f32, {kernels::layer_norm_workspace(rows, width)});
                                  const GradientSlot dsum = t.gradient_slot(sum_node),
                                                     dgamma = t.gradient_slot(gamma_node);
                                  kernels::LayerNormBackwardArgs args{.rows = rows, .width = width};
@@ -47,7 +45,6 @@ Var record_norm(const Var& sum, const Var& gamma, const Var& beta, const Saved& 
                                      args.dbeta = dbeta.target.data<float>();
                                      args.accumulate_beta = dbeta.accumulate;
                                  }
-                                 args.workspace = workspace.data<float>();
                                  t.stream().run([&](auto& s) { kernels::layer_norm_backward(s, args); });
                              });
 }

@@ -65,13 +65,14 @@ void loss_of_row(const CrossEntropyArgs& args, std::int64_t r) {
             store(gradient + i, e, lanes);
             return e;
         });
-        const auto factor = static_cast<float>(static_cast<double>(args.gradient_scale) / total);
-        const auto share = static_cast<float>(-uniform_share * static_cast<double>(args.gradient_scale));
+        const auto gradient_scale = static_cast<double>(args.gradient_scale);
+        const auto factor = static_cast<float>(gradient_scale / total);
+        const auto share = static_cast<float>(-uniform_share * gradient_scale);
         for_lanes(vocabulary, [&](std::int64_t i, auto lanes) {
             store(gradient + i, fma(load(gradient + i, lanes), splat(factor), splat(share)), lanes);
         });
         gradient[target] -=
-            static_cast<float>((1.0 - args.smoothing) * static_cast<double>(args.gradient_scale));
+            static_cast<float>((1.0 - args.smoothing) * gradient_scale);
     } else {
         total = row_sum(vocabulary, exponential);
     }
@@ -89,14 +90,37 @@ void fp32_cross_entropy(CpuStream& stream, const CrossEntropyArgs& args) {
     });
 }
 
+template <class Number>
+void add_up_samples(CpuStream& stream, const Number* of_rows, std::int64_t samples, std::int64_t length,
+                    Number* sums) {
+    parallel_blocks(stream.threads, samples, 256, [&](std::int64_t begin, std::int64_t end) {
+        for (std::int64_t sample = begin; sample < end; ++sample) {
+            Number total = 0;
+            for (std::int64_t t = 0; t < length; ++t) total += of_rows[sample * length + t];
+            sums[sample] = total;
+        }
+    });
+}
+
 }  // namespace
 
 void cross_entropy(CpuStream& stream, const CrossEntropyArgs& args) {
-    if (args.gradient.is_f32()) return fp32_cross_entropy(stream, args);
-    CrossEntropyArgs in_place = args;
-    in_place.gradient = args.logits;
-    fp32_cross_entropy(stream, in_place);
+    CrossEntropyArgs in_fp32 = args;
+    if (args.device_scale) in_fp32.gradient_scale *= *args.device_scale;
+    if (args.gradient.is_f32()) return fp32_cross_entropy(stream, in_fp32);
+    in_fp32.gradient = args.logits;
+    fp32_cross_entropy(stream, in_fp32);
     narrow(stream, args.logits, args.gradient, args.rows * args.vocabulary);
+}
+
+void sum_samples(CpuStream& stream, const double* of_rows, std::int64_t samples, std::int64_t length,
+                 double* sums) {
+    add_up_samples(stream, of_rows, samples, length, sums);
+}
+
+void sum_samples(CpuStream& stream, const std::int64_t* of_rows, std::int64_t samples, std::int64_t length,
+                 std::int64_t* sums) {
+    add_up_samples(stream, of_rows, samples, length, sums);
 }
 
 }  // namespace skein::kernels

@@ -76,6 +76,12 @@ void copy_or_add(CpuStream& stream, ConstOperand source, Operand target, std::in
     fp32.finish();
 }
 
+void add(CpuStream& stream, const float* left, const float* right, float* target, std::int64_t count) {
+    parallel_blocks(stream.threads, count, kBlock, [&](std::int64_t begin, std::int64_t end) {
+        for (std::int64_t i = begin; i < end; ++i) target[i] = left[i] + right[i];
+    });
+}
+
 void apply_dropout(CpuStream& stream, const Dropout& dropout, const RowPlace& place, std::int64_t rows,
                    std::int64_t width, ConstOperand x, Operand y, bool accumulate) {
     Fp32Operands fp32(stream);

@@ -23,8 +23,11 @@ void group_rows_by_id(const EmbeddingBackwardArgs& args, std::int32_t* first, st
 }
 
 void table_gradient(CpuStream& stream, const EmbeddingBackwardArgs& args) {
-    std::int32_t* first = args.order + args.rows;
-    group_rows_by_id(args, first, args.order);
+    const BlockRef scratch = stream.pool->allocate(static_cast<std::size_t>(args.rows + args.vocabulary + 1) *
+                                                   sizeof(std::int32_t));
+    auto* order = reinterpret_cast<std::int32_t*>(scratch.get()->data);
+    std::int32_t* first = order + args.rows;
+    group_rows_by_id(args, first, order);
     parallel_blocks(stream.threads, args.vocabulary, 16, [&](std::int64_t begin, std::int64_t end) {
         for (std::int64_t v = begin; v < end; ++v) {
             float* to = args.dtable + v * args.width;
@@ -35,7 +38,7 @@ void table_gradient(CpuStream& stream, const EmbeddingBackwardArgs& args) {
             for_lanes(args.width, [&](std::int64_t c, auto lanes) {
                 F8 total = splat(0.0f);
                 for (std::int32_t i = first[v]; i < first[v + 1]; ++i)
-                    total += load(args.dy.f32() + args.order[i] * args.width + c, lanes);
+                    total += load(args.dy.f32() + order[i] * args.width + c, lanes);
                 total *= splat(args.scale);
                 if (args.accumulate_table) total += load(to + c, lanes);
                 store(to + c, total, lanes);

@@ -1,6 +1,5 @@
 #include "model/kernels/cpu/fp32_operands.h"
 
-#include <bit>
 #include <cstring>
 
 #include "model/base/parallel_for.h"
@@ -21,11 +20,7 @@ void widen_run(const Bf16* from, float* to, std::int64_t count) {
 }
 
 void narrow_run(const float* from, Bf16* to, std::int64_t count) {
-    for (std::int64_t i = 0; i < count; ++i) {
-        const auto bits = std::bit_cast<std::uint32_t>(from[i]);
-        const std::uint32_t rounded = (bits + 0x7FFFu + (bits >> 16 & 1u)) >> 16;
-        to[i].bits = static_cast<std::uint16_t>((bits & 0x7FFFFFFFu) > 0x7F800000u ? 0x7FFFu : rounded);
-    }
+    for (std::int64_t i = 0; i < count; ++i) to[i] = to_bf16(from[i]);
 }
 
 void widen_run(const F16* from, float* to, std::int64_t count) {

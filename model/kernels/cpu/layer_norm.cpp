@@ -92,8 +92,11 @@ void fp32_layer_norm(CpuStream& stream, const LayerNormArgs& args) {
 
 void fp32_layer_norm_backward(CpuStream& stream, const LayerNormBackwardArgs& args) {
     const std::int64_t blocks = (args.rows + kRowBlock - 1) / kRowBlock;
+    const BlockRef scratch =
+        stream.pool->allocate(static_cast<std::size_t>(blocks * 2 * args.width) * sizeof(float));
+    auto* parts = reinterpret_cast<float*>(scratch.get()->data);
     parallel_for(stream.threads, blocks, [&](std::int64_t block) {
-        float* gamma_sums = args.workspace + block * 2 * args.width;
+        float* gamma_sums = parts + block * 2 * args.width;
         float* beta_sums = gamma_sums + args.width;
         std::fill_n(gamma_sums, 2 * args.width, 0.0f);
         const std::int64_t begin = block * kRowBlock;
@@ -105,7 +108,7 @@ void fp32_layer_norm_backward(CpuStream& stream, const LayerNormBackwardArgs& ar
             for_lanes(end - begin, [&](std::int64_t i, auto lanes) {
                 F8 total = splat(0.0f);
                 for (std::int64_t block = 0; block < blocks; ++block)
-                    total += load(args.workspace + block * 2 * args.width + offset + begin + i, lanes);
+                    total += load(parts + block * 2 * args.width + offset + begin + i, lanes);
                 if (accumulate) total += load(to + begin + i, lanes);
                 store(to + begin + i, total, lanes);
             });
@@ -139,10 +142,6 @@ void layer_norm(CpuStream& stream, const LayerNormArgs& args) {
     norm.y = fp32.write(args.y, count);
     fp32_layer_norm(stream, norm);
     fp32.finish();
-}
-
-std::int64_t layer_norm_workspace(std::int64_t rows, std::int64_t width) {
-    return (rows + kRowBlock - 1) / kRowBlock * 2 * width;
 }
 
 void layer_norm_backward(CpuStream& stream, const LayerNormBackwardArgs& args) {

@@ -1,10 +1,12 @@
-#include "model/kernels/cuda/cross_entropy.h"
+#include "model/kernels/cross_entropy.h"
 
 #include "model/kernels/cuda/eight.cuh"
+#include "model/kernels/cuda/element_type.cuh"
 #include "model/kernels/cuda/math.cuh"
 #include "model/kernels/cuda/reduce.cuh"
 
-namespace skein::kernels::cuda {
+namespace skein::kernels {
+namespace cuda {
 
 inline constexpr int kRowThreads = 256;
 inline constexpr float kLowest = -3.4028235e38f;
@@ -18,8 +20,7 @@ __device__ inline void for_own_eights(std::int64_t width, const Body& body) {
 }
 
 /// The largest logit of a row, and the first place where it stands.
-template <class T>
-__device__ inline Largest largest_of_row(const T* x, std::int64_t vocabulary, bool aligned) {
+__device__ inline Largest largest_of_row(const float* x, std::int64_t vocabulary, bool aligned) {
     const Largest none{kLowest, vocabulary};
     Largest best = none;
     for_own_eights(vocabulary, [&](std::int64_t c, std::int64_t left) {
@@ -31,10 +32,10 @@ __device__ inline Largest largest_of_row(const T* x, std::int64_t vocabulary, bo
 }
 
 template <class T>
-__device__ inline void pad_row(const CrossEntropyArgs<T>& args, T* x, std::int64_t r, bool aligned) {
-    if (args.gradient)
+__device__ inline void pad_row(const CrossEntropyArgs& args, T* gradient, std::int64_t r, bool aligned) {
+    if (gradient)
         for_own_eights(args.vocabulary, [&](std::int64_t c, std::int64_t left) {
-            store_eight(x + c, eight_of(0.0f), left, aligned);
+            store_eight(gradient + c, eight_of(0.0f), left, aligned);
         });
     if (thread_index() == 0) {
         args.loss[r] = args.nll[r] = 0.0;
@@ -42,14 +43,16 @@ __device__ inline void pad_row(const CrossEntropyArgs<T>& args, T* x, std::int64
     }
 }
 
-/// A block a row.
+/// A block a row. T: the gradient's, which in fp32 may lie where the logits do: a thread reads each of its
+/// logits before it writes there.
 template <class T>
-__global__ void __launch_bounds__(kRowThreads) cross_entropy_kernel(CrossEntropyArgs<T> args, bool aligned) {
+__global__ void __launch_bounds__(kRowThreads) cross_entropy_kernel(CrossEntropyArgs args, bool aligned) {
     const std::int64_t r = block_index(), vocabulary = args.vocabulary;
-    T* x = args.logits + r * vocabulary;
+    const float* x = args.logits + r * vocabulary;
+    T* gradient = args.gradient ? static_cast<T*>(args.gradient.data) + r * vocabulary : nullptr;
     const std::int32_t target = args.targets[r];
-    if (target < 0) return pad_row(args, x, r, aligned);
-    const float target_logit = widen(x[target]);  // read by all before the barriers below, written after them
+    if (target < 0) return pad_row(args, gradient, r, aligned);
+    const float target_logit = x[target];  // read by all before the barriers below, written after them
     const Largest largest = largest_of_row(x, vocabulary, aligned);
     const float highest = largest.value;
 
@@ -66,8 +69,9 @@ __global__ void __launch_bounds__(kRowThreads) cross_entropy_kernel(CrossEntropy
     block_sums(sums);
     const double total = sums[0], share = args.smoothing / static_cast<double>(vocabulary);
 
-    if (args.gradient) {
-        const double scale = static_cast<double>(args.gradient_scale);
+    if (gradient) {
+        const double scale = static_cast<double>(args.device_scale ? args.gradient_scale * *args.device_scale
+                                                                   : args.gradient_scale);
         const auto factor = static_cast<float>(scale / total), uniform = static_cast<float>(-share * scale);
         const auto of_target = static_cast<float>((1.0 - args.smoothing) * scale);
         for_own_eights(vocabulary, [&](std::int64_t c, std::int64_t left) {
@@ -76,7 +80,7 @@ __global__ void __launch_bounds__(kRowThreads) cross_entropy_kernel(CrossEntropy
                 value.v[i] = fmaf(exp_of(value.v[i] - highest), factor, uniform);
                 if (c + i == target) value.v[i] -= of_target;
             }
-            store_eight(x + c, value, left, aligned);
+            store_eight(gradient + c, value, left, aligned);
         });
     }
     if (thread_index() == 0) {
@@ -89,14 +93,38 @@ __global__ void __launch_bounds__(kRowThreads) cross_entropy_kernel(CrossEntropy
     }
 }
 
-template <class T>
-void cross_entropy(CudaStream& stream, const CrossEntropyArgs<T>& args) {
-    launch<cross_entropy_kernel<T>>({args.rows, 1}, kRowThreads, stream, args,
-                                    rows_are_aligned(args.vocabulary, args.logits));
+/// A thread a sample.
+template <class Number>
+__global__ void __launch_bounds__(kRowThreads)
+    sum_samples_kernel(const Number* of_rows, std::int64_t samples, std::int64_t length, Number* sums) {
+    const std::int64_t sample = block_index() * kRowThreads + thread_index();
+    if (sample >= samples) return;
+    Number total = 0;
+    for (std::int64_t t = 0; t < length; ++t) total += of_rows[sample * length + t];
+    sums[sample] = total;
 }
 
-template void cross_entropy(CudaStream&, const CrossEntropyArgs<float>&);
-template void cross_entropy(CudaStream&, const CrossEntropyArgs<Bf16>&);
-template void cross_entropy(CudaStream&, const CrossEntropyArgs<F16>&);
+}  // namespace cuda
 
-}  // namespace skein::kernels::cuda
+using namespace cuda;
+
+void cross_entropy(CudaStream& stream, const CrossEntropyArgs& args) {
+    for_element_type(args.gradient.dtype, [&]<class T>() {
+        launch<cross_entropy_kernel<T>>({args.rows, 1}, kRowThreads, stream, args,
+                                        rows_are_aligned(args.vocabulary, args.logits, args.gradient.data));
+    });
+}
+
+void sum_samples(CudaStream& stream, const double* of_rows, std::int64_t samples, std::int64_t length,
+                 double* sums) {
+    launch<sum_samples_kernel<double>>({divide_up(samples, kRowThreads), 1}, kRowThreads, stream, of_rows,
+                                       samples, length, sums);
+}
+
+void sum_samples(CudaStream& stream, const std::int64_t* of_rows, std::int64_t samples, std::int64_t length,
+                 std::int64_t* sums) {
+    launch<sum_samples_kernel<std::int64_t>>({divide_up(samples, kRowThreads), 1}, kRowThreads, stream,
+                                             of_rows, samples, length, sums);
+}
+
+}  // namespace skein::kernels

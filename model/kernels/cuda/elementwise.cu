@@ -1,8 +1,10 @@
-#include "model/kernels/cuda/elementwise.h"
+#include "model/kernels/elementwise.h"
 
 #include "model/kernels/cuda/eight.cuh"
+#include "model/kernels/cuda/element_type.cuh"
 
-namespace skein::kernels::cuda {
+namespace skein::kernels {
+namespace cuda {
 
 template <class From, class To>
 __global__ void __launch_bounds__(kEightThreads)
@@ -17,10 +19,13 @@ __global__ void __launch_bounds__(kEightThreads)
     store_eight(target + begin, value, left, aligned);
 }
 
-template <class From, class To>
-void copy_or_add(CudaStream& stream, const From* source, To* target, std::int64_t count, bool accumulate) {
-    launch<copy_or_add_kernel<From, To>>(grid_of_eights(1, count), kEightThreads, stream, source, target,
-                                         count, accumulate, rows_are_aligned(8, source, target));
+__global__ void __launch_bounds__(kEightThreads)
+    add_kernel(const float* left, const float* right, float* target, std::int64_t count, bool aligned) {
+    const std::int64_t begin = (block_index() * kEightThreads + thread_index()) * 8, rest = count - begin;
+    if (rest <= 0) return;
+    Eight sum = load_eight(left + begin, rest, aligned);
+    add_to(sum, load_eight(right + begin, rest, aligned));
+    store_eight(target + begin, sum, rest, aligned);
 }
 
 template <class T>
@@ -36,26 +41,34 @@ __global__ void __launch_bounds__(kEightThreads)
     store_eight(y + r * width + c, value, width - c, aligned);
 }
 
-template <class T>
-void apply_dropout(CudaStream& stream, const Dropout& dropout, const RowPlace& place, std::int64_t rows,
-                   std::int64_t width, const T* x, T* y, bool accumulate) {
-    launch<apply_dropout_kernel<T>>(grid_of_eights(rows, width), kEightThreads, stream, dropout, place, rows,
-                                    width, x, y, accumulate, rows_are_aligned(width, x, y));
+}  // namespace cuda
+
+using namespace cuda;
+
+void copy_or_add(CudaStream& stream, ConstOperand source, Operand target, std::int64_t count,
+                 bool accumulate) {
+    const bool aligned = rows_are_aligned(8, source.data, target.data);
+    for_element_type(source.dtype, [&]<class From>() {
+        for_element_type(target.dtype, [&]<class To>() {
+            launch<copy_or_add_kernel<From, To>>(grid_of_eights(1, count), kEightThreads, stream,
+                                                 static_cast<const From*>(source.data),
+                                                 static_cast<To*>(target.data), count, accumulate, aligned);
+        });
+    });
 }
 
-template void copy_or_add(CudaStream&, const float*, float*, std::int64_t, bool);
-template void copy_or_add(CudaStream&, const float*, Bf16*, std::int64_t, bool);
-template void copy_or_add(CudaStream&, const float*, F16*, std::int64_t, bool);
-template void copy_or_add(CudaStream&, const Bf16*, float*, std::int64_t, bool);
-template void copy_or_add(CudaStream&, const F16*, float*, std::int64_t, bool);
-template void copy_or_add(CudaStream&, const Bf16*, Bf16*, std::int64_t, bool);
-template void copy_or_add(CudaStream&, const F16*, F16*, std::int64_t, bool);
+void add(CudaStream& stream, const float* left, const float* right, float* target, std::int64_t count) {
+    launch<add_kernel>(grid_of_eights(1, count), kEightThreads, stream, left, right, target, count,
+                       rows_are_aligned(8, left, right, target));
+}
 
-template void apply_dropout(CudaStream&, const Dropout&, const RowPlace&, std::int64_t, std::int64_t,
-                            const float*, float*, bool);
-template void apply_dropout(CudaStream&, const Dropout&, const RowPlace&, std::int64_t, std::int64_t,
-                            const Bf16*, Bf16*, bool);
-template void apply_dropout(CudaStream&, const Dropout&, const RowPlace&, std::int64_t, std::int64_t,
-                            const F16*, F16*, bool);
+void apply_dropout(CudaStream& stream, const Dropout& dropout, const RowPlace& place, std::int64_t rows,
+                   std::int64_t width, ConstOperand x, Operand y, bool accumulate) {
+    for_element_type(y.dtype, [&]<class T>() {
+        launch<apply_dropout_kernel<T>>(grid_of_eights(rows, width), kEightThreads, stream, dropout, place,
+                                        rows, width, static_cast<const T*>(x.data), static_cast<T*>(y.data),
+                                        accumulate, rows_are_aligned(width, x.data, y.data));
+    });
+}
 
-}  // namespace skein::kernels::cuda
+}  // namespace skein::kernels

@@ -1,4 +1,5 @@
-#include "model/kernels/cuda/gemm.h"
+#include "model/kernels/gemm.h"
+
 
 #include "model/base/error.h"
 #include "model/kernels/cuda/activation.h"

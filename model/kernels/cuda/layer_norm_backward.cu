@@ -1,16 +1,19 @@
-#include "model/kernels/cuda/layer_norm.h"
+#include "model/kernels/cuda/element_type.cuh"
 #include "model/kernels/cuda/reduce.cuh"
 #include "model/kernels/cuda/row_in_registers.cuh"
-#include "model/kernels/cuda/sums.h"
+#include "model/kernels/layer_norm.h"
 
-namespace skein::kernels::cuda {
+namespace skein::kernels {
+namespace cuda {
 
 inline constexpr std::int64_t kNormPartRows = 16;
 
 /// A block takes a part of 16 rows, one after the other, and keeps its sums of dgamma and dbeta in registers.
+/// They become a row of gamma_parts and of beta_parts, both [parts, width].
 template <class T, int kOwned>
 __global__ void __launch_bounds__(kMostRowThreads)
-    layer_norm_backward_kernel(LayerNormBackwardArgs<T> args, bool aligned, bool parts_aligned) {
+    layer_norm_backward_kernel(LayerNormBackwardArgs args, float* gamma_parts, float* beta_parts,
+                               bool aligned, bool parts_aligned) {
     const auto width = static_cast<float>(args.width);
     const std::int64_t first = block_index() * kNormPartRows,
                        end = std::min(args.rows, first + kNormPartRows);
@@ -25,8 +28,10 @@ __global__ void __launch_bounds__(kMostRowThreads)
         float sums[2] = {0.0f, 0.0f};  // of g and of g · n
         for (int k = 0; k < kOwned; ++k) {
             const std::int64_t c = owned_column(k), left = args.width - c;
-            n[k] = load_eight(args.sum + r * args.width + c, left, aligned, mean);  // n is 0 past the end
-            const Eight dy = load_eight(args.dy + r * args.width + c, left, aligned);
+            n[k] = load_eight(static_cast<const T*>(args.sum.data) + r * args.width + c, left, aligned,
+                              mean);  // n is 0 past the end
+            const Eight dy =
+                load_eight(static_cast<const T*>(args.dy.data) + r * args.width + c, left, aligned);
             Eight product;
             for (int i = 0; i < 8; ++i) {
                 n[k].v[i] = (n[k].v[i] - mean) * rstd;
@@ -43,46 +48,42 @@ __global__ void __launch_bounds__(kMostRowThreads)
         for (int k = 0; k < kOwned; ++k) {
             const std::int64_t c = owned_column(k), left = args.width - c;
             if (left <= 0) break;
-            T* dsum = args.dsum + r * args.width + c;
+            T* dsum = static_cast<T*>(args.dsum.data) + r * args.width + c;
             Eight out;
             for (int i = 0; i < 8; ++i) out.v[i] = rstd * (g[k].v[i] - g_mean - n[k].v[i] * gn_mean);
             if (args.accumulate_sum) add_to(out, load_eight(dsum, left, aligned));
             store_eight(dsum, out, left, aligned);
         }
     }
-    float* parts = args.workspace + block_index() * 2 * args.width;
     for (int k = 0; k < kOwned; ++k) {
         const std::int64_t c = owned_column(k), left = args.width - c;
         if (left <= 0) break;
-        store_eight(parts + c, gamma_sums[k], left, parts_aligned);
-        store_eight(parts + args.width + c, beta_sums[k], left, parts_aligned);
+        store_eight(gamma_parts + block_index() * args.width + c, gamma_sums[k], left, parts_aligned);
+        store_eight(beta_parts + block_index() * args.width + c, beta_sums[k], left, parts_aligned);
     }
 }
 
-std::int64_t layer_norm_workspace(std::int64_t rows, std::int64_t width) {
-    const std::int64_t parts = divide_up(rows, kNormPartRows);
-    return divide_up(parts * 2 * width, 8) * 8 + column_sums_workspace(parts, width);
-}
+}  // namespace cuda
 
-template <class T>
-void layer_norm_backward(CudaStream& stream, const LayerNormBackwardArgs<T>& args) {
-    const bool aligned = rows_are_aligned(args.width, args.sum, args.gamma, args.dy, args.dsum);
-    const bool parts_aligned = rows_are_aligned(args.width, args.workspace);
+using namespace cuda;
+
+void layer_norm_backward(CudaStream& stream, const LayerNormBackwardArgs& args) {
     const std::int64_t parts = divide_up(args.rows, kNormPartRows);
-    for_row_shape("layer_norm_backward", args.width, [&](int threads, auto owned) {
-        launch<layer_norm_backward_kernel<T, decltype(owned)::value>>({parts, 1}, threads, stream, args,
-                                                                      aligned, parts_aligned);
+    const auto bytes = static_cast<std::size_t>(parts * args.width) * sizeof(float);
+    const BlockRef of_gamma = stream.pool->allocate(bytes), of_beta = stream.pool->allocate(bytes);
+    auto* gamma_parts = reinterpret_cast<float*>(of_gamma.get()->data);
+    auto* beta_parts = reinterpret_cast<float*>(of_beta.get()->data);
+    const bool aligned =
+        rows_are_aligned(args.width, args.sum.data, args.gamma, args.dy.data, args.dsum.data);
+    const bool parts_aligned = rows_are_aligned(args.width, gamma_parts, beta_parts);
+    for_element_type(args.dy.dtype, [&]<class T>() {
+        for_row_shape("layer_norm_backward", args.width, [&](int threads, auto owned) {
+            launch<layer_norm_backward_kernel<T, decltype(owned)::value>>(
+                {parts, 1}, threads, stream, args, gamma_parts, beta_parts, aligned, parts_aligned);
+        });
     });
-    const float* sums = args.workspace;
-    float* rest = args.workspace + divide_up(parts * 2 * args.width, 8) * 8;
-    column_sums(stream, parts, args.width, sums, 2 * args.width, args.dgamma, args.accumulate_gamma, rest);
-    if (args.dbeta)
-        column_sums(stream, parts, args.width, sums + args.width, 2 * args.width, args.dbeta,
-                    args.accumulate_beta, rest);
+    column_sums(stream, parts, args.width, gamma_parts, args.dgamma, args.accumulate_gamma);
+    if (args.dbeta) column_sums(stream, parts, args.width, beta_parts, args.dbeta, args.accumulate_beta);
 }
 
-template void layer_norm_backward(CudaStream&, const LayerNormBackwardArgs<float>&);
-template void layer_norm_backward(CudaStream&, const LayerNormBackwardArgs<Bf16>&);
-template void layer_norm_backward(CudaStream&, const LayerNormBackwardArgs<F16>&);
-
-}  // namespace skein::kernels::cuda
+}  // namespace skein::kernels

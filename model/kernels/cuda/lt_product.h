@@ -5,7 +5,7 @@
 #include <cstdint>
 #include <string>
 
-#include "model/kernels/cuda/cuda_stream.h"
+#include "model/tensor/cuda_stream.h"
 #include "model/kernels/gemm.h"
 
 namespace skein::kernels::cuda {

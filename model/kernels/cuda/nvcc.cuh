@@ -4,12 +4,15 @@
 #include <cuda_fp16.h>
 #include <cuda_runtime.h>
 
+#include <cstddef>
 #include <cstring>
+#include <type_traits>
 
 #include "model/base/error.h"
 
 /// portable.cuh for nvcc; include that one.
 #define SKEIN_SHARED(Type, name, count) __shared__ alignas(16) Type name[count]
+#define SKEIN_UNROLL _Pragma("unroll")
 
 namespace skein::kernels::cuda {
 
@@ -28,6 +31,10 @@ __device__ inline std::int64_t block_index_y() {
 
 __device__ inline void sync_threads() {
     __syncthreads();
+}
+__device__ inline std::byte* dynamic_shared() {
+    extern __shared__ uint4 skein_dynamic_shared[];
+    return reinterpret_cast<std::byte*>(skein_dynamic_shared);
 }
 
 inline constexpr unsigned kAllLanes = 0xFFFFFFFFu;
@@ -93,18 +100,79 @@ __device__ inline F16 narrow<F16>(float x) {
     return {__half_as_ushort(__float2half_rn(x))};
 }
 
+template <class T>
+__device__ inline unsigned narrow_two(float low, float high) {
+    unsigned word;
+    if constexpr (std::is_same_v<T, Bf16>) {
+        const __nv_bfloat162 two = __floats2bfloat162_rn(low, high);
+        memcpy(&word, &two, sizeof word);
+    } else {
+        const __half2 two = __floats2half2_rn(low, high);
+        memcpy(&word, &two, sizeof word);
+    }
+    return word;
+}
+
+__device__ inline float exp2_approximate(float x) {
+    float y;
+    asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
+    return y;
+}
+
+/// mma.sync.m16n8k16 of Bf16 or F16, fragments as the PTX ISA has them.
+template <class T>
+__device__ inline void mma_16x8x16(float (&d)[4], const unsigned (&a)[4], const unsigned (&b)[2]) {
+    if constexpr (std::is_same_v<T, Bf16>) {
+        asm("mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, "
+            "{%0,%1,%2,%3};"
+            : "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3])
+            : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]));
+    } else {
+        asm("mma.sync.aligned.m16n8k16.row.col.f32.f16.f16.f32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, "
+            "{%0,%1,%2,%3};"
+            : "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3])
+            : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]));
+    }
+}
+__device__ inline void load_matrices(unsigned (&r)[4], const void* row) {
+    asm volatile("ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%0,%1,%2,%3}, [%4];"
+                 : "=r"(r[0]), "=r"(r[1]), "=r"(r[2]), "=r"(r[3])
+                 : "r"(static_cast<unsigned>(__cvta_generic_to_shared(row)))
+                 : "memory");
+}
+__device__ inline void load_matrices_transposed(unsigned (&r)[4], const void* row) {
+    asm volatile("ldmatrix.sync.aligned.m8n8.x4.trans.shared.b16 {%0,%1,%2,%3}, [%4];"
+                 : "=r"(r[0]), "=r"(r[1]), "=r"(r[2]), "=r"(r[3])
+                 : "r"(static_cast<unsigned>(__cvta_generic_to_shared(row)))
+                 : "memory");
+}
+
+inline void throw_if_refused(cudaError_t status, const char* kernel, Grid grid, int threads, int shared) {
+    if (status != cudaSuccess)
+        throw CudaError(text(kernel, ": ", cudaGetErrorString(status), ", with ", grid.x, " by ", grid.y,
+                             " blocks of ", threads, " threads and ", shared,
+                             " bytes of dynamic shared memory"));
+}
+
 /// Queues the kernel. Throws CudaError when CUDA refuses; what goes wrong while it runs comes out of a later
 /// call.
 template <auto kKernel, class... Arguments>
-void launch(Grid grid, int threads, CudaStream& stream, const Arguments&... arguments) {
+void launch_with_shared(Grid grid, int threads, int shared_bytes, CudaStream& stream,
+                        const Arguments&... arguments) {
     if (grid.x <= 0 || grid.y <= 0) return;
+    if (shared_bytes > 48 << 10)  // what a kernel may have without asking
+        throw_if_refused(
+            cudaFuncSetAttribute(kKernel, cudaFuncAttributeMaxDynamicSharedMemorySize, shared_bytes),
+            __PRETTY_FUNCTION__, grid, threads, shared_bytes);
     const dim3 blocks(static_cast<unsigned>(grid.x), static_cast<unsigned>(grid.y));
-    kKernel<<<blocks, static_cast<unsigned>(threads), 0, static_cast<cudaStream_t>(stream.handle)>>>(
-        arguments...);
-    const cudaError_t status = cudaGetLastError();
-    if (status != cudaSuccess)
-        throw CudaError(text(__PRETTY_FUNCTION__, ": ", cudaGetErrorString(status), ", with ", grid.x, " by ",
-                             grid.y, " blocks of ", threads, " threads"));
+    kKernel<<<blocks, static_cast<unsigned>(threads), static_cast<std::size_t>(shared_bytes),
+              static_cast<cudaStream_t>(stream.handle)>>>(arguments...);
+    throw_if_refused(cudaGetLastError(), __PRETTY_FUNCTION__, grid, threads, shared_bytes);
+}
+
+template <auto kKernel, class... Arguments>
+void launch(Grid grid, int threads, CudaStream& stream, const Arguments&... arguments) {
+    launch_with_shared<kKernel>(grid, threads, 0, stream, arguments...);
 }
 
 }  // namespace skein::kernels::cuda

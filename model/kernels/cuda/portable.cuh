@@ -2,7 +2,7 @@
 
 #include <cstdint>
 
-#include "model/kernels/cuda/cuda_stream.h"
+#include "model/tensor/cuda_stream.h"
 #include "model/tensor/float16.h"
 
 /// What a kernel takes from the device it runs on. nvcc gets CUDA's own; the host compiler gets a shim of the
@@ -18,6 +18,12 @@
 ///   in shared memory load_sixteen(from), store_sixteen(to, values)   16 aligned bytes in one access
 ///   widen(x), narrow<T>(x)               float, Bf16 and F16 to and from float
 ///   launch<kernel>(grid, threads, stream, arguments...)
+///   launch_with_shared<kernel>(grid, threads, bytes, stream, arguments...), dynamic_shared()   shared memory
+///   beyond 48 KiB, up to kMostDynamicShared: a pointer to it, aligned to 16 bytes, contents undefined
+///   SKEIN_UNROLL                         before a loop that must be unrolled: it indexes what is to stay in
+///   registers
+///   mma_16x8x16<T>(d, a, b), load_matrices(r, row), load_matrices_transposed(r, row)   a warp's tensor core
+///   and ldmatrix.x4 (fragments.cuh); narrow_two<T>(low, high) two elements in a word; exp2_approximate(x)
 ///
 /// Kernels are compiled without contraction: a multiplication and an addition are rounded twice unless fmaf
 /// is written.
@@ -27,6 +33,9 @@ namespace skein::kernels::cuda {
 struct Grid {
     std::int64_t x = 1, y = 1;
 };
+
+/// Bytes of dynamic shared memory that a block may have on every architecture from sm_80 on.
+inline constexpr int kMostDynamicShared = 163 << 10;
 
 /// 16 bytes of elements.
 template <class T>

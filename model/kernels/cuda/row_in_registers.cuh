@@ -2,13 +2,13 @@
 
 #include "model/base/error.h"
 #include "model/kernels/cuda/eight.cuh"
-#include "model/kernels/cuda/layer_norm.h"
 
 /// A block works on a whole row, which its threads hold in registers: thread t the eights t, t + threads,
 /// ..., kOwned of them.
 namespace skein::kernels::cuda {
 
 inline constexpr int kMostRowThreads = 512, kMostOwned = 4;
+inline constexpr std::int64_t kWidestNorm = std::int64_t{8} * kMostRowThreads * kMostOwned;
 
 /// The first column of the k-th eight that this thread holds; at or past the width where it has none.
 __device__ inline std::int64_t owned_column(int k) {

@@ -2,7 +2,7 @@
 
 #include <cstdint>
 
-#include "model/kernels/cuda/cuda_stream.h"
+#include "model/tensor/cuda_stream.h"
 
 namespace skein::kernels::cuda {
 

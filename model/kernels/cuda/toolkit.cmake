@@ -32,6 +32,13 @@ else()
 endif()
 
 if(NOT CUDA_MISSING)
+  find_package(CUDAToolkit QUIET)
+  if(NOT CUDAToolkit_FOUND)
+    set(CUDA_MISSING "the toolkit of ${CMAKE_CUDA_COMPILER} is incomplete")
+  endif()
+endif()
+
+if(NOT CUDA_MISSING)
   set(SKEIN_CUDA ON)
   message(STATUS "CUDA ${CMAKE_CUDA_COMPILER_VERSION}: kernels for architectures ${CMAKE_CUDA_ARCHITECTURES}")
 elseif(WITH_CUDA STREQUAL "AUTO")

@@ -8,10 +8,10 @@
 #include <random>
 #include <vector>
 
-#include "model/kernels/adam.h"
 #include "model/kernels/cross_entropy.h"
 #include "model/kernels/gemm.h"
 #include "model/kernels/layer_norm.h"
+#include "tests/model/kernels/adam_list.h"
 #include "tests/support/random_values.h"
 
 namespace skein::kernels {
@@ -170,17 +170,18 @@ TYPED_TEST(Fp32OperandsOf, TheGradientOfLogitsIsRoundedFromThatInFp32) {
 }
 
 TYPED_TEST(Fp32OperandsOf, AdamRefreshesTheCopyOfWhatItUpdates) {
-    const std::int64_t count = 40'000;  // several blocks
+    const std::int64_t count = 140'000;  // several blocks
     std::vector<float> p = test::random_floats(count, 1), plain = p;
     const std::vector<float> g = test::random_floats(count, 2);
     std::vector<float> m(p.size()), v(p.size()), m2(p.size()), v2(p.size());
     std::vector<TypeParam> copy(p.size());
-    AdamArgs args;
-    args.count = count, args.gradient = g.data(), args.rate = 0.1f;
-    args.parameter = plain.data(), args.moment1 = m.data(), args.moment2 = v.data();
-    adam(this->stream_, args);
-    args.parameter = p.data(), args.moment1 = m2.data(), args.moment2 = v2.data(), args.copy = copy.data();
-    adam(this->stream_, args);
+    StepEnd end;
+    end.rate = 0.1f;
+    const test::AdamTensors without({{count, plain.data(), nullptr, g.data(), m.data(), v.data()}});
+    adam(this->stream_, {without.list, &end});
+    const test::AdamTensors with({{count, p.data(), copy.data(), g.data(), m2.data(), v2.data()}},
+                                 DTypeOf<TypeParam>::value);
+    adam(this->stream_, {with.list, &end});
     EXPECT_EQ(p, plain) << "the master weight is what it would be without a copy";
     EXPECT_EQ(copy, this->rounded(p));
 }

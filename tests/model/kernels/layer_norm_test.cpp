@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "model/tensor/pool.h"
 #include "tests/support/random_values.h"
 
 namespace skein::kernels {
@@ -45,7 +46,8 @@ struct Values {
 };
 
 Outcome run(const Problem& p, const Values& v, int threads) {
-    CpuStream stream{threads, nullptr};
+    Pool pool;
+    CpuStream stream{threads, &pool};
     Outcome out{v.x,
                 Floats(v.x.size()),
                 Floats(static_cast<std::size_t>(p.rows)),
@@ -78,8 +80,6 @@ Outcome run(const Problem& p, const Values& v, int threads) {
     back.dgamma = out.dgamma.data();
     if (p.bias) back.dbeta = out.dbeta.data();
     back.accumulate_sum = back.accumulate_gamma = back.accumulate_beta = p.accumulate;
-    Floats workspace(static_cast<std::size_t>(layer_norm_workspace(p.rows, p.width)));
-    back.workspace = workspace.data();
     layer_norm_backward(stream, back);
     return out;
 }

@@ -48,16 +48,7 @@ std::vector<Case> cases() {
     add("more padding than any pair needs", [](Case& c) {
         c.inputs.padding = 5, c.inputs.more_source_padding = 2, c.inputs.more_target_padding = 3;
     });
-    const auto add_dropout = [&](const std::string& name, double ModelConfig::*site) {
-        add("dropout of " + name, [&](Case& c) {
-            c.config.*site = 0.3;
-            c.context = {.seed = 99, .step = 12, .first_sample = 5, .training = true};
-        });
-    };
-    add_dropout("embeddings", &ModelConfig::dropout_embedding);
-    add_dropout("sublayers", &ModelConfig::dropout_residual);
-    add_dropout("attention", &ModelConfig::dropout_attention);
-    add_dropout("the feed-forward", &ModelConfig::dropout_feed_forward);
+    add_dropout_in_each_place(add);
     add("everything at once, pre-norm", [](Case& c) {
         c.config.norm = NormPlace::kPre;
         c.config.encoder_layers = 2, c.config.decoder_layers = 3;

@@ -22,6 +22,24 @@ inline fp64::Parameters parameters_of(const ParameterList& parameters) {
 // A Case has a name, a config, a context, options and `inputs`; `Case::Small`, the model that takes them; and
 // `reference(parameters, want_gradients)`, what the fp64 model makes of the same.
 
+/// Adds, by `add(name, change)`, a Case with dropout in one place.
+template <class Add>
+void add_dropout(const Add& add, const std::string& place, double ModelConfig::*site) {
+    add("dropout of " + place, [&](auto& c) {
+        c.config.*site = 0.3;
+        c.context = {.seed = 99, .step = 12, .first_sample = 5, .training = true};
+    });
+}
+
+/// One Case for each place that dropout has.
+template <class Add>
+void add_dropout_in_each_place(const Add& add) {
+    add_dropout(add, "embeddings", &ModelConfig::dropout_embedding);
+    add_dropout(add, "sublayers", &ModelConfig::dropout_residual);
+    add_dropout(add, "attention", &ModelConfig::dropout_attention);
+    add_dropout(add, "the feed-forward", &ModelConfig::dropout_feed_forward);
+}
+
 /// Loss and every gradient agree with fp64. The models make some twenty fp32 roundings on a value's way
 /// through, on sums of up to 40 terms: 1e-5 of a tensor's typical gradient is some 100 ulp; 3e-6 was the
 /// largest seen.

@@ -7,6 +7,7 @@
 #include <utility>
 #include <vector>
 
+#include "model/base/error.h"
 #include "model/nn/transformer.h"
 #include "tests/support/random_values.h"
 
@@ -22,6 +23,21 @@ inline ModelConfig small_config() {
     config.context = 9;
     config.vocabulary = 17;
     return config;
+}
+
+/// Expects that `config` is good, and that with `change` it is refused in one line that has `piece`.
+template <class Change>
+void expect_config_refused(ModelConfig config, const Change& change, const std::string& piece) {
+    EXPECT_NO_THROW(validate(config));
+    change(config);
+    try {
+        validate(config);
+        ADD_FAILURE() << "accepted a bad " << piece;
+    } catch (const ConfigError& error) {
+        const std::string message = error.what();
+        EXPECT_NE(message.find(piece), std::string::npos) << message;
+        EXPECT_EQ(message.find('\n'), std::string::npos) << message;
+    }
 }
 
 /// What one pass reads, on the host.

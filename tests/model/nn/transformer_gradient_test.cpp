@@ -44,17 +44,8 @@ std::vector<Case> cases() {
     add("one key-value head, no biases",
         [](Case& c) { c.config.heads = 3, c.config.key_value_heads = 1, c.config.bias = false; });
     add("label smoothing", [](Case& c) { c.options.label_smoothing = 0.1; });
-    const auto add_dropout = [&](const std::string& name, double ModelConfig::*site) {
-        add("dropout of " + name, [&](Case& c) {
-            c.config.*site = 0.3;
-            c.context = {.seed = 99, .step = 12, .first_sample = 5, .training = true};
-        });
-    };
-    add_dropout("embeddings", &ModelConfig::dropout_embedding);
-    add_dropout("sublayers", &ModelConfig::dropout_residual);
-    add_dropout("attention", &ModelConfig::dropout_attention);
-    add_dropout("the feed-forward", &ModelConfig::dropout_feed_forward);
-    add_dropout("everything", &ModelConfig::dropout);
+    add_dropout_in_each_place(add);
+    add_dropout(add, "everything", &ModelConfig::dropout);
     add("dropout when not training", [](Case& c) { c.config.dropout = 0.5; });
     add("everything else at once", [](Case& c) {
         c.config.norm = NormPlace::kPost;

@@ -1,4 +1,4 @@
-#include "model/kernels/cuda/elementwise.h"
+#include "model/kernels/elementwise.h"
 
 #include "tests/model/kernels/cuda/shim_test.h"
 
@@ -16,15 +16,15 @@ template <class From, class To>
 void check_copy(std::int64_t count, bool accumulate) {
     const Floats source = random_in<From>(count, 1), old = random_in<To>(count, 2);
     const auto found = in_every_order([&] {
-        CudaStream stream;
+        ShimStream stream;
         std::vector<To> target = rounded<To>(old);
         const std::vector<From> from = rounded<From>(source);
-        cuda::copy_or_add(stream, from.data(), target.data(), count, accumulate);
+        copy_or_add(stream, from.data(), target.data(), count, accumulate);
         return target;
     });
     CpuStream cpu;
     Floats wanted = old;
-    kernels::copy_or_add(cpu, source.data(), wanted.data(), count, accumulate);
+    copy_or_add(cpu, source.data(), wanted.data(), count, accumulate);
     EXPECT_EQ(found, rounded<To>(wanted));
 }
 
@@ -34,16 +34,35 @@ TYPED_TEST(CudaElementwise, CopiesAndAddsAsTheCpuDoesAndRoundsOnce) {
             check_copy<float, TypeParam>(count, accumulate);
             check_copy<TypeParam, float>(count, accumulate);
             check_copy<TypeParam, TypeParam>(count, accumulate);
+            check_copy<TypeParam, Bf16>(count, accumulate);
         }
 }
 
 TYPED_TEST(CudaElementwise, CopiesBetweenAddressesOffAMultipleOf16) {
-    CudaStream stream;
+    ShimStream stream;
     const std::vector<TypeParam> source = rounded<TypeParam>(random_floats(41, 3));
     std::vector<TypeParam> target(42);
-    cuda::copy_or_add(stream, source.data() + 1, target.data() + 2, 40, false);
+    copy_or_add(stream, source.data() + 1, target.data() + 2, 40, false);
     EXPECT_TRUE(std::equal(source.begin() + 1, source.end(), target.begin() + 2));
     EXPECT_EQ(to_float(target[1]), 0.0f);
+}
+
+TEST(CudaAdd, HasTheCpusBitsAndMayWriteToEitherSide) {
+    for (const std::int64_t count : {1, 8, 2048, 5003}) {
+        const Floats left = random_floats(count, 1), right = random_floats(count, 2);
+        Floats wanted(left.size());
+        CpuStream cpu;
+        add(cpu, left.data(), right.data(), wanted.data(), count);
+        const auto found = in_every_order([&] {
+            ShimStream stream;
+            std::vector<Floats> out{Floats(left.size()), left, right};
+            add(stream, left.data(), right.data(), out[0].data(), count);
+            add(stream, out[1].data(), right.data(), out[1].data(), count);
+            add(stream, left.data(), out[2].data(), out[2].data(), count);
+            return out;
+        });
+        EXPECT_EQ(found, (std::vector<Floats>{wanted, wanted, wanted}));
+    }
 }
 
 TYPED_TEST(CudaElementwise, DropoutHasTheCpusMasks) {
@@ -55,15 +74,15 @@ TYPED_TEST(CudaElementwise, DropoutHasTheCpusMasks) {
             const Floats x = random_in<TypeParam>(rows * width, 1),
                          old = random_in<TypeParam>(rows * width, 2);
             const auto found = in_every_order([&] {
-                CudaStream stream;
+                ShimStream stream;
                 std::vector<TypeParam> y = rounded<TypeParam>(old);
                 const std::vector<TypeParam> from = rounded<TypeParam>(x);
-                cuda::apply_dropout(stream, dropout, place, rows, width, from.data(), y.data(), accumulate);
+                apply_dropout(stream, dropout, place, rows, width, from.data(), y.data(), accumulate);
                 return y;
             });
             CpuStream cpu;
             Floats wanted = old;
-            kernels::apply_dropout(cpu, dropout, place, rows, width, x.data(), wanted.data(), accumulate);
+            apply_dropout(cpu, dropout, place, rows, width, x.data(), wanted.data(), accumulate);
             EXPECT_EQ(found, rounded<TypeParam>(wanted));
         }
 }

@@ -1,10 +1,9 @@
-#include "model/kernels/cuda/embedding.h"
+#include "model/kernels/embedding.h"
 
 #include <algorithm>
 #include <numeric>
 
 #include "model/kernels/cuda/sort_rows.h"
-#include "model/kernels/embedding.h"
 #include "tests/model/kernels/cuda/shim_test.h"
 
 namespace skein::kernels::cuda {
@@ -29,7 +28,7 @@ TEST(CudaSortRows, GroupsRowsByIdInTheirOrder) {
         Ids ids = random_ids(rows, vocabulary, 11);
         if (rows > 1) ids[0] = vocabulary - 1;
         const auto found = in_every_order([&] {
-            CudaStream stream;
+            ShimStream stream;
             Ids workspace(static_cast<std::size_t>(sort_rows_workspace(rows, vocabulary)));
             const RowsById by_id = sort_rows(stream, rows, vocabulary, ids.data(), workspace.data());
             return std::pair(Ids(by_id.order, by_id.order + rows),
@@ -46,41 +45,46 @@ TEST(CudaSortRows, GroupsRowsByIdInTheirOrder) {
     }
 }
 
+enum class Positions { kNone, kOfTheTable, kFp32 };
+
 TYPED_TEST(CudaEmbedding, ForwardIsTheCpusRoundedOnce) {
     const std::int64_t rows = 21, vocabulary = 13, context = 9;
     const RowPlace place{7, 3, 2};
     const Ids ids = random_ids(rows, 13, 3);
     for (const std::int64_t width : {3, 16, 75})
-        for (const bool with_positions : {false, true})
+        for (const Positions which : {Positions::kNone, Positions::kOfTheTable, Positions::kFp32})
             for (const double dropout : {0.0, 0.25}) {
                 const Floats table = random_in<TypeParam>(vocabulary * width, 1),
-                             positions = random_in<TypeParam>(context * width, 2);
+                             positions = which == Positions::kFp32 ? random_floats(context * width, 2)
+                                                                   : random_in<TypeParam>(context * width, 2);
                 const auto found = in_every_order([&] {
-                    CudaStream stream;
+                    ShimStream stream;
                     const auto from = rounded<TypeParam>(table), offsets = rounded<TypeParam>(positions);
                     std::vector<TypeParam> y(static_cast<std::size_t>(rows * width));
-                    EmbeddingArgs<TypeParam> args{.rows = rows, .width = width};
+                    EmbeddingArgs args{.rows = rows, .width = width, .vocabulary = vocabulary};
                     args.ids = ids.data();
                     args.table = from.data();
-                    if (with_positions) args.positions = offsets.data();
+                    if (which == Positions::kOfTheTable) args.positions = offsets.data();
+                    if (which == Positions::kFp32) args.positions = positions.data();
                     args.scale = 2.5f;
                     args.dropout = make_dropout(dropout, {1, 2});
                     args.place = place;
                     args.y = y.data();
-                    cuda::embedding(stream, args);
+                    embedding(stream, args);
                     return y;
                 });
-                CpuStream cpu;
+                Pool pool;
+                CpuStream cpu{1, &pool};
                 Floats wanted(static_cast<std::size_t>(rows * width));
-                kernels::EmbeddingArgs args{.rows = rows, .width = width, .vocabulary = vocabulary};
+                EmbeddingArgs args{.rows = rows, .width = width, .vocabulary = vocabulary};
                 args.ids = ids.data();
                 args.table = table.data();
-                if (with_positions) args.positions = positions.data();
+                if (which != Positions::kNone) args.positions = positions.data();
                 args.scale = 2.5f;
                 args.dropout = make_dropout(dropout, {1, 2});
                 args.place = place;
                 args.y = wanted.data();
-                kernels::embedding(cpu, args);
+                embedding(cpu, args);
                 EXPECT_EQ(found, rounded<TypeParam>(wanted));
             }
 }
@@ -94,11 +98,10 @@ void check_backward(std::int64_t rows, std::int64_t width, std::int32_t vocabula
     const Floats dy = random_in<T>(rows * width, 6), old_table = random_floats(vocabulary * width, 7),
                  old_positions = random_floats(context * width, 8);
     const auto found = in_every_order([&] {
-        CudaStream stream;
+        ShimStream stream;
         const std::vector<T> gradient = rounded<T>(dy);
         std::pair out(old_table, old_positions);
-        Ids workspace(static_cast<std::size_t>(embedding_backward_workspace(rows, vocabulary)));
-        EmbeddingBackwardArgs<T> args{
+        EmbeddingBackwardArgs args{
             .rows = rows, .width = width, .vocabulary = vocabulary, .context = context};
         args.ids = ids.data();
         args.dy = gradient.data();
@@ -107,15 +110,13 @@ void check_backward(std::int64_t rows, std::int64_t width, std::int32_t vocabula
         args.dtable = out.first.data();
         args.dpositions = out.second.data();
         args.accumulate_table = args.accumulate_positions = accumulate;
-        args.workspace = workspace.data();
-        cuda::embedding_backward(stream, args);
+        embedding_backward(stream, args);
         return out;
     });
-    CpuStream cpu;
+    Pool pool;
+    CpuStream cpu{1, &pool};
     Floats table = old_table, positions = old_positions;
-    Ids order(static_cast<std::size_t>(rows + vocabulary + 1));
-    kernels::EmbeddingBackwardArgs args{
-        .rows = rows, .width = width, .vocabulary = vocabulary, .context = context};
+    EmbeddingBackwardArgs args{.rows = rows, .width = width, .vocabulary = vocabulary, .context = context};
     args.ids = ids.data();
     args.dy = dy.data();
     args.scale = 1.7f;
@@ -123,8 +124,7 @@ void check_backward(std::int64_t rows, std::int64_t width, std::int32_t vocabula
     args.dtable = table.data();
     args.dpositions = positions.data();
     args.accumulate_table = args.accumulate_positions = accumulate;
-    args.order = order.data();
-    kernels::embedding_backward(cpu, args);
+    embedding_backward(cpu, args);
     EXPECT_EQ(found.first, table);
     EXPECT_EQ(found.second, positions);
 }

@@ -1,5 +1,4 @@
 // In the shim program cuBLASLt is tests/support/cuda_lt.cpp.
-#include "model/kernels/cuda/gemm.h"
 
 #include <algorithm>
 #include <type_traits>

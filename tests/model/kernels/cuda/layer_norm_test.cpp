@@ -1,7 +1,7 @@
-#include "model/kernels/cuda/layer_norm.h"
+#include "model/kernels/layer_norm.h"
 
 #include "model/base/error.h"
-#include "model/kernels/layer_norm.h"
+#include "model/kernels/cuda/row_in_registers.cuh"
 #include "tests/model/kernels/cuda/shim_test.h"
 
 namespace skein::kernels::cuda {
@@ -21,15 +21,15 @@ struct Problem {
 
 constexpr RowPlace kPlace{4, 3, 2};
 
-/// Inputs that T holds, for both devices.
+/// Inputs that T holds, for both devices; gains and biases are fp32 in every dtype.
 template <class T>
 struct Values {
     Floats x, delta, gamma, beta, dy, old_sum, old_gamma, old_beta;
     explicit Values(const Problem& p)
         : x(random_in<T>(p.rows * p.width, 1)),
           delta(random_in<T>(p.rows * p.width, 2)),
-          gamma(random_in<T>(p.width, 3, 0.5f, 1.0f)),
-          beta(random_in<T>(p.width, 4)),
+          gamma(random_floats(p.width, 3, 0.5f, 1.0f)),
+          beta(random_floats(p.width, 4)),
           dy(random_in<T>(p.rows * p.width, 5)),
           old_sum(random_in<T>(p.rows * p.width, 6)),
           old_gamma(random_floats(p.width, 7)),
@@ -45,12 +45,11 @@ struct Outcome {
 
 template <class T>
 Outcome<T> run(const Problem& p, const Values<T>& v) {
-    CudaStream stream;
+    ShimStream stream;
     const auto rows = static_cast<std::size_t>(p.rows);
-    const std::vector<T> x = rounded<T>(v.x), delta = rounded<T>(v.delta), gamma = rounded<T>(v.gamma),
-                         beta = rounded<T>(v.beta), dy = rounded<T>(v.dy);
+    const std::vector<T> x = rounded<T>(v.x), delta = rounded<T>(v.delta), dy = rounded<T>(v.dy);
     Outcome<T> out{x, x, rounded<T>(v.old_sum), Floats(rows), Floats(rows), v.old_gamma, v.old_beta};
-    LayerNormArgs<T> args{.rows = p.rows, .width = p.width};
+    LayerNormArgs args{.rows = p.rows, .width = p.width};
     args.x = x.data();
     if (p.residual) {
         args.delta = delta.data();
@@ -58,16 +57,16 @@ Outcome<T> run(const Problem& p, const Values<T>& v) {
         args.place = kPlace;
         args.sum = out.sum.data();
     }
-    args.gamma = gamma.data();
-    if (p.bias) args.beta = beta.data();
+    args.gamma = v.gamma.data();
+    if (p.bias) args.beta = v.beta.data();
     args.y = out.y.data();
     args.mean = out.mean.data();
     args.rstd = out.rstd.data();
-    cuda::layer_norm(stream, args);
+    layer_norm(stream, args);
 
-    LayerNormBackwardArgs<T> back{.rows = p.rows, .width = p.width};
+    LayerNormBackwardArgs back{.rows = p.rows, .width = p.width};
     back.sum = out.sum.data();
-    back.gamma = gamma.data();
+    back.gamma = v.gamma.data();
     back.mean = out.mean.data();
     back.rstd = out.rstd.data();
     back.dy = dy.data();
@@ -75,9 +74,7 @@ Outcome<T> run(const Problem& p, const Values<T>& v) {
     back.dgamma = out.dgamma.data();
     if (p.bias) back.dbeta = out.dbeta.data();
     back.accumulate_sum = back.accumulate_gamma = back.accumulate_beta = p.accumulate;
-    Floats workspace(static_cast<std::size_t>(cuda::layer_norm_workspace(p.rows, p.width)));
-    back.workspace = workspace.data();
-    cuda::layer_norm_backward(stream, back);
+    layer_norm_backward(stream, back);
     return out;
 }
 
@@ -85,11 +82,12 @@ Outcome<T> run(const Problem& p, const Values<T>& v) {
 /// their own.
 template <class T>
 Outcome<float> reference(const Problem& p, const Values<T>& v, const Outcome<T>& found) {
-    CpuStream stream;
+    Pool pool;
+    CpuStream stream{1, &pool};
     const Floats sum = floats(found.sum);
     Outcome<float> out{v.x, v.x, v.old_sum, found.mean, found.rstd, v.old_gamma, v.old_beta};
     Floats y(v.x.size());
-    kernels::LayerNormArgs args{.rows = p.rows, .width = p.width};
+    LayerNormArgs args{.rows = p.rows, .width = p.width};
     args.x = v.x.data();
     args.gamma = v.gamma.data();
     if (p.bias) args.beta = v.beta.data();
@@ -99,16 +97,16 @@ Outcome<float> reference(const Problem& p, const Values<T>& v, const Outcome<T>&
         args.dropout = make_dropout(p.dropout, {5, 8});
         args.place = kPlace;
         args.sum = out.sum.data();
-        kernels::layer_norm(stream, args);
+        layer_norm(stream, args);
         args.delta = nullptr;
     }
     args.x = sum.data();
     args.y = out.y.data();
     args.mean = out.mean.data();
     args.rstd = out.rstd.data();
-    kernels::layer_norm(stream, args);
+    layer_norm(stream, args);
 
-    kernels::LayerNormBackwardArgs back{.rows = p.rows, .width = p.width};
+    LayerNormBackwardArgs back{.rows = p.rows, .width = p.width};
     back.sum = sum.data();
     back.gamma = v.gamma.data();
     back.mean = out.mean.data();
@@ -118,9 +116,7 @@ Outcome<float> reference(const Problem& p, const Values<T>& v, const Outcome<T>&
     back.dgamma = out.dgamma.data();
     if (p.bias) back.dbeta = out.dbeta.data();
     back.accumulate_sum = back.accumulate_gamma = back.accumulate_beta = p.accumulate;
-    Floats workspace(static_cast<std::size_t>(kernels::layer_norm_workspace(p.rows, p.width)));
-    back.workspace = workspace.data();
-    kernels::layer_norm_backward(stream, back);
+    layer_norm_backward(stream, back);
     return out;
 }
 
@@ -163,9 +159,9 @@ TYPED_TEST(CudaLayerNorm, AddsPartsOfPartsOverManyRows) {
 }
 
 TEST(CudaLayerNormShape, RefusesARowThatItsThreadsCannotHold) {
-    CudaStream stream;
-    LayerNormArgs<float> args{.rows = 1, .width = kWidestNorm + 1};
-    EXPECT_THROW(cuda::layer_norm(stream, args), ShapeError);
+    ShimStream stream;
+    LayerNormArgs args{.rows = 1, .width = kWidestNorm + 1};
+    EXPECT_THROW(layer_norm(stream, args), ShapeError);
 }
 
 }  // namespace

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "model/tensor/float16.h"
+#include "model/tensor/pool.h"
 #include "tests/support/cuda_order.h"
 #include "tests/support/random_values.h"
 
@@ -17,6 +18,12 @@ namespace skein::test {
 
 using Floats = std::vector<float>;
 using ElementTypes = ::testing::Types<float, Bf16, F16>;
+
+/// A stream whose work is done when it is queued, with memory of its own.
+struct ShimStream : CudaStream {
+    Pool memory;
+    ShimStream() { pool = &memory; }
+};
 
 /// What f() gives with the threads and blocks run forward; and that it is the same in other orders. On a GPU:
 /// and that it is the same each time.

@@ -6,7 +6,6 @@
 #include <iostream>
 
 #include "model/base/error.h"
-#include "model/kernels/cuda/gemm.h"
 #include "tests/model/kernels/cuda/device/device_memory.h"
 
 namespace skein::test {

@@ -1,0 +1,189 @@
+#include "model/kernels/attention.h"
+
+#include "model/kernels/cuda/attention_tiles.cuh"
+
+namespace skein::kernels::cuda {
+
+/// A block takes kQueries queries, and kKeys keys at a time.
+template <class T, int kWidth>
+struct ForwardShape {
+    static constexpr bool kNarrow = sizeof(T) == 2;
+    static constexpr int kWarps = 4, kThreads = kWarps * kWarp;
+    static constexpr int kStrips = kNarrow && kWidth <= 64 ? 2 : 1;  // as many as registers take
+    static constexpr bool kHeld = kNarrow && kWidth <= 128;          // query fragments
+    static constexpr int kQueries = kWarps * kStrips * 16, kKeys = kWidth <= 128 ? 64 : 32;
+    static constexpr int kQueryBytes = tile_bytes<T, kWidth>(kQueries);
+    static constexpr int kKeyBytes = tile_bytes<T, kWidth>(kKeys);
+    static constexpr int kBytes = kQueryBytes + 2 * kKeyBytes + kQueries * kKeys / 8;
+    static_assert(kBytes <= kMostDynamicShared);
+};
+
+/// The running softmax of the rows lane_row() and lane_row() + 8 of each strip. The sum is this lane's own.
+template <int kStrips>
+struct Running {
+    float largest[kStrips][2], sum[kStrips][2];
+};
+
+/// Products of queries and keys become scores in units of kScoreUnit; what a row does not see is minus
+/// infinity.
+template <class T, int kStrips, int kCount>
+__device__ inline void take_scores(const AttentionArgs& args, const HeadPlace& place, int query, int key,
+                                   Sums (&scores)[kStrips][kCount]) {
+    const float scale = args.scale * kScoreUnit<T>;
+    SKEIN_UNROLL
+    for (int strip = 0; strip < kStrips; ++strip) SKEIN_UNROLL
+    for (int h = 0; h < 2; ++h) {
+        const int row = query + strip * 16 + h * 8, visible = place.visible(row);
+        const float* bias = args.bias ? args.bias + place.bias_at(args, row) : nullptr;
+        SKEIN_UNROLL
+        for (int n = 0; n < kCount; ++n) SKEIN_UNROLL
+        for (int i = 0; i < 2; ++i) {
+            const int column = key + n * 8 + i;
+            float score = scores[strip][n].v[2 * h + i] * scale;
+            if (bias && column < visible) score += bias[column] * kScoreUnit<T>;
+            scores[strip][n].v[2 * h + i] = column < visible ? score : kNothing;
+        }
+    }
+}
+
+/// Takes a tile's scores into the running softmax: they become e^(score - largest), and what was summed
+/// before is scaled to the new largest.
+template <class T, int kStrips, int kCount, int kOut>
+__device__ inline void take_softmax(Sums (&scores)[kStrips][kCount], Running<kStrips>& rows,
+                                    Sums (&sums)[kStrips][kOut]) {
+    SKEIN_UNROLL
+    for (int strip = 0; strip < kStrips; ++strip) SKEIN_UNROLL
+    for (int h = 0; h < 2; ++h) {
+        float largest = rows.largest[strip][h];
+        SKEIN_UNROLL
+        for (int n = 0; n < kCount; ++n) SKEIN_UNROLL
+        for (int i = 0; i < 2; ++i) {
+            const float score = scores[strip][n].v[2 * h + i];
+            largest = score > largest ? score : largest;
+        }
+        SKEIN_UNROLL
+        for (int lanes = 1; lanes < 4; lanes *= 2) {
+            const float other = shuffle_xor(largest, lanes);
+            largest = other > largest ? other : largest;
+        }
+        const float shift = largest == kNothing ? 0.0f : largest;
+        const float factor = power_of<T>(rows.largest[strip][h] - shift);
+        float sum = rows.sum[strip][h] * factor;
+        SKEIN_UNROLL
+        for (int n = 0; n < kCount; ++n) SKEIN_UNROLL
+        for (int i = 0; i < 2; ++i) {
+            float& score = scores[strip][n].v[2 * h + i];
+            score = power_of<T>(score - shift);
+            sum += score;
+        }
+        rows.largest[strip][h] = largest;
+        rows.sum[strip][h] = sum;
+        SKEIN_UNROLL
+        for (int n = 0; n < kOut; ++n) SKEIN_UNROLL
+        for (int i = 0; i < 2; ++i) sums[strip][n].v[2 * h + i] *= factor;
+    }
+}
+
+template <class T, int kWidth>
+__global__ void __launch_bounds__(128) attention_kernel(AttentionArgs args, bool aligned) {
+    using Shape = ForwardShape<T, kWidth>;
+    constexpr int kStrips = Shape::kStrips, kKeys = Shape::kKeys, kStride = kTileStride<T, kWidth>;
+    static_assert(Shape::kThreads == 128);
+    T* const queries = reinterpret_cast<T*>(dynamic_shared());
+    T* const keys = reinterpret_cast<T*>(dynamic_shared() + Shape::kQueryBytes);
+    T* const values = reinterpret_cast<T*>(dynamic_shared() + Shape::kQueryBytes + Shape::kKeyBytes);
+    auto* const kept =
+        reinterpret_cast<std::uint8_t*>(dynamic_shared() + Shape::kQueryBytes + 2 * Shape::kKeyBytes);
+
+    // the tiles of a head one after the other, so that they find its keys in the cache, the longest first
+    const std::int64_t tiles = divide_up(args.query_length, Shape::kQueries);
+    const std::int64_t tile = tiles - 1 - block_index() % tiles, pair = block_index() / tiles;
+    const HeadPlace place(args, pair / args.heads, pair % args.heads);
+    const int first = static_cast<int>(tile) * Shape::kQueries;
+    const int own = first + thread_index() / kWarp * kStrips * 16;  // the warp's first query
+
+    const auto query_source = turned(
+        args, query_rows<T>(args, place, args.query.data, args.query_stride, aligned), args.query_offset);
+    const auto key_source =
+        turned(args, key_rows<T>(args, place, args.key.data, args.key_stride, aligned), 0);
+    const auto value_source = key_rows<T>(args, place, args.value.data, args.value_stride, aligned);
+    load_tile<kWidth, Shape::kQueries, Shape::kThreads>(query_source, first, place.queries, queries);
+    OwnRows<T, kWidth, kStrips, Shape::kHeld> own_queries(queries + (own - first) * kStride);
+    sync_threads();
+    own_queries.hold();
+
+    Running<kStrips> rows;
+    Sums output[kStrips][kWidth / 8] = {};
+    SKEIN_UNROLL
+    for (int strip = 0; strip < kStrips; ++strip) SKEIN_UNROLL
+    for (int h = 0; h < 2; ++h) {
+        rows.largest[strip][h] = kNothing;
+        rows.sum[strip][h] = 0.0f;
+    }
+    const int last = std::min(first + Shape::kQueries, place.queries) - 1;  // before first if there is none
+    const int limit = last < first ? 0 : place.visible(last);
+    const int own_last = std::min(own + kStrips * 16, place.queries) - 1;
+    const int own_limit = own_last < own ? 0 : place.visible(own_last);
+    for (int key = 0; key < limit; key += kKeys) {
+        if (key > 0) sync_threads();  // the readers of the last tile are through
+        load_tile<kWidth, kKeys, Shape::kThreads>(key_source, key, place.keys, keys);
+        load_tile<kWidth, kKeys, Shape::kThreads>(value_source, key, place.keys, values);
+        if (args.dropout.threshold != 0)
+            load_kept<Shape::kQueries, kKeys, Shape::kThreads>(args, place, first, key, kept);
+        sync_threads();
+        if (key >= own_limit) continue;
+
+        Sums scores[kStrips][kKeys / 8];
+        multiply_rows(own_queries, keys, scores);
+        take_scores<T>(args, place, own + lane_row(), key + lane_column(), scores);
+        take_softmax<T>(scores, rows, output);
+        if (args.dropout.threshold != 0) {
+            SKEIN_UNROLL
+            for (int strip = 0; strip < kStrips; ++strip) SKEIN_UNROLL
+            for (int n = 0; n < kKeys / 8; ++n) SKEIN_UNROLL
+            for (int i = 0; i < 4; ++i) {
+                const int row = own - first + strip * 16 + i / 2 * 8 + lane_row();
+                const int bit = lane_column() + i % 2;
+                if ((kept[row * (kKeys / 8) + n] >> bit & 1) == 0) scores[strip][n].v[i] = 0.0f;
+            }
+        }
+        add_weighted_rows<kWidth>(scores, values, output);
+    }
+    sync_threads();  // before the queries' tile takes the output
+
+    const float raise = args.dropout.threshold != 0 ? args.dropout.scale : 1.0f;
+    SKEIN_UNROLL
+    for (int strip = 0; strip < kStrips; ++strip) SKEIN_UNROLL
+    for (int h = 0; h < 2; ++h) {
+        float sum = rows.sum[strip][h];
+        sum += shuffle_xor(sum, 1);
+        sum += shuffle_xor(sum, 2);
+        const float factor = sum == 0.0f ? 0.0f : raise / sum;
+        SKEIN_UNROLL
+        for (int n = 0; n < kWidth / 8; ++n) SKEIN_UNROLL
+        for (int i = 0; i < 2; ++i) output[strip][n].v[2 * h + i] *= factor;
+        const int row = own + strip * 16 + h * 8 + lane_row();
+        if (args.log_sum_exp && lane_column() == 0 && row < args.query_length)
+            args.log_sum_exp[place.statistics(args) + row] =
+                rows.largest[strip][h] / kScoreUnit<T> + logf(sum);
+    }
+    store_sums<kWidth, kWidth, kStrips, Shape::kWarps>(
+        output, queries, query_rows<T>(args, place, args.output.data, args.output_stride, aligned), first,
+        static_cast<int>(args.query_length), 0);
+}
+
+}  // namespace skein::kernels::cuda
+
+namespace skein::kernels {
+
+void attention(CudaStream& stream, const AttentionArgs& args) {
+    cuda::for_attention_shape("attention", args, [&]<class T, int kWidth>() {
+        using Shape = cuda::ForwardShape<T, kWidth>;
+        const std::int64_t tiles = cuda::divide_up(args.query_length, Shape::kQueries);
+        cuda::launch_with_shared<cuda::attention_kernel<T, kWidth>>({tiles * args.heads * args.batch, 1},
+                                                                    Shape::kThreads, Shape::kBytes, stream,
+                                                                    args, cuda::heads_are_aligned(args));
+    });
+}
+
+}  // namespace skein::kernels

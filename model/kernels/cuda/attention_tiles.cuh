@@ -1,0 +1,357 @@
+#pragma once
+
+#include <algorithm>
+#include <limits>
+#include <type_traits>
+
+#include "model/base/error.h"
+#include "model/kernels/attention.h"
+#include "model/kernels/cuda/eight.cuh"
+#include "model/kernels/cuda/fragments.cuh"
+#include "model/kernels/cuda/math.cuh"
+
+/// What the attention kernels share: where a head's rows lie, tiles of them in shared memory, and products of
+/// tiles. A warp owns strips of 16 rows of the block's own tile and holds their sums.
+namespace skein::kernels::cuda {
+
+inline constexpr float kNothing = -std::numeric_limits<float>::infinity();
+
+/// Elements from one row of a tile to the next: an odd multiple of 16 bytes (fragments.cuh).
+template <class T, int kWidth>
+inline constexpr int kTileStride = kWidth + 16 / static_cast<int>(sizeof(T));
+
+/// Bytes of a tile of `rows`.
+template <class T, int kWidth>
+constexpr int tile_bytes(int rows) {
+    return rows * kTileStride<T, kWidth> * static_cast<int>(sizeof(T));
+}
+
+/// Scores are kept in units in which power_of is quick: powers of two by the special function unit in 16 bits
+/// (about 2^-22 off), powers of e as the CPU takes them in fp32.
+template <class T>
+inline constexpr float kScoreUnit = sizeof(T) == 2 ? 1.44269504f : 1.0f;
+template <class T>
+__device__ inline float power_of(float score) {
+    if constexpr (sizeof(T) == 2) {
+        return exp2_approximate(score);
+    } else {
+        return exp_of(score);
+    }
+}
+
+/// One query head of one sample, its lengths, and what its queries see.
+struct HeadPlace {
+    std::int64_t sample, head, key_value_head;
+    int queries, keys, offset;
+    bool causal;
+
+    __device__ HeadPlace(const AttentionArgs& args, std::int64_t of_sample, std::int64_t of_head)
+        : sample(of_sample),
+          head(of_head),
+          key_value_head(of_head / (args.heads / args.key_value_heads)),
+          queries(length(args.query_length, args.query_lengths)),
+          keys(length(args.key_length, args.key_lengths)),
+          offset(static_cast<int>(args.query_offset)),
+          causal(args.causal) {}
+
+    /// The query sees the keys 0 ... visible - 1.
+    __device__ int visible(int query) const {
+        if (query >= queries) return 0;
+        if (!causal) return keys;
+        const int seen = query + offset + 1;
+        return seen < 0 ? 0 : seen < keys ? seen : keys;
+    }
+    /// The first query that sees the key, perhaps past the last.
+    __device__ int first_query(int key) const { return causal && key > offset ? key - offset : 0; }
+
+    /// Where its [query_length] begin in a [batch, heads, query_length] tensor.
+    __device__ std::int64_t statistics(const AttentionArgs& args) const {
+        return (sample * args.heads + head) * args.query_length;
+    }
+    /// Where a row begins in a [heads, query_length, key_length] tensor.
+    __device__ std::int64_t bias_at(const AttentionArgs& args, int query) const {
+        return (head * args.query_length + query) * args.key_length;
+    }
+
+  private:
+    __device__ int length(std::int64_t padded, const std::int32_t* lengths) const {
+        const std::int64_t given = lengths ? lengths[sample] : padded;
+        return static_cast<int>(given < 0 ? 0 : given < padded ? given : padded);
+    }
+};
+
+/// The rows of one head in a packed tensor; T may be const.
+template <class T>
+struct HeadRows {
+    T* data;  ///< channel 0 of the sample's row 0
+    std::int64_t stride;
+    int width;
+    bool aligned;  ///< 16 bytes at a time
+    const float* cosines = nullptr;
+    const float* sines = nullptr;  ///< of row 0, [rows, width / 2]; null: not turned
+};
+
+template <class T>
+__device__ inline HeadRows<T> query_rows(const AttentionArgs& args, const HeadPlace& place, void* data,
+                                         std::int64_t stride, bool aligned) {
+    return {static_cast<T*>(data) + place.sample * args.query_length * stride + place.head * args.head_width,
+            stride, static_cast<int>(args.head_width), aligned};
+}
+template <class T>
+__device__ inline HeadRows<T> key_rows(const AttentionArgs& args, const HeadPlace& place, void* data,
+                                       std::int64_t stride, bool aligned) {
+    return {static_cast<T*>(data) + place.sample * args.key_length * stride +
+                place.key_value_head * args.head_width,
+            stride, static_cast<int>(args.head_width), aligned};
+}
+template <class T>
+__device__ inline HeadRows<const T> query_rows(const AttentionArgs& args, const HeadPlace& place,
+                                               const void* data, std::int64_t stride, bool aligned) {
+    const HeadRows<T> rows = query_rows<T>(args, place, const_cast<void*>(data), stride, aligned);
+    return {rows.data, rows.stride, rows.width, rows.aligned};
+}
+template <class T>
+__device__ inline HeadRows<const T> key_rows(const AttentionArgs& args, const HeadPlace& place,
+                                             const void* data, std::int64_t stride, bool aligned) {
+    const HeadRows<T> rows = key_rows<T>(args, place, const_cast<void*>(data), stride, aligned);
+    return {rows.data, rows.stride, rows.width, rows.aligned};
+}
+/// The same rows with the angles of their positions: row 0 is at `position`.
+template <class T>
+__device__ inline HeadRows<T> turned(const AttentionArgs& args, HeadRows<T> rows, std::int64_t position) {
+    if (args.rotary_cos) {
+        rows.cosines = args.rotary_cos + position * (args.head_width / 2);
+        rows.sines = args.rotary_sin + position * (args.head_width / 2);
+    }
+    return rows;
+}
+
+/// Eight elements of T as they lie in memory.
+template <class T>
+struct EightOf {
+    static constexpr int kPer = Sixteen<T>::kCount, kParts = 8 / kPer;
+    Sixteen<T> part[kParts];
+    __device__ T& at(int i) { return part[i / kPer].v[i % kPer]; }
+};
+
+/// Rows first ... first + kRows - 1 into shared memory, turned by their angles; zeros for rows at and past
+/// `rows` and for channels at and past the width. By the whole block, whose next barrier shows them.
+template <int kWidth, int kRows, int kThreads, class T>
+__device__ inline void load_tile(const HeadRows<const T>& from, int first, int rows, T* tile) {
+    constexpr int kEights = kWidth / 8, kAll = kRows * kEights;
+    constexpr int kAtOnce = 4;  // loads that are on their way together
+    for (int begin = thread_index(); begin < kAll; begin += kAtOnce * kThreads) {
+        EightOf<T> eights[kAtOnce];
+        SKEIN_UNROLL
+        for (int i = 0; i < kAtOnce; ++i) {
+            const int index = begin + i * kThreads, row = first + index / kEights, c = index % kEights * 8;
+            const int left = index < kAll && row < rows ? from.width - c : 0;
+            const T* at = from.data + row * from.stride + c;
+            if (from.aligned && left >= 8) {
+                SKEIN_UNROLL
+                for (int p = 0; p < EightOf<T>::kParts; ++p)
+                    eights[i].part[p] = load_sixteen(at + p * EightOf<T>::kPer);
+            } else {
+                SKEIN_UNROLL
+                for (int e = 0; e < 8; ++e) eights[i].at(e) = e < left ? at[e] : T{};
+            }
+            if (from.cosines && left > 0) {
+                const std::int64_t angle = row * std::int64_t{from.width / 2} + c / 2;
+                SKEIN_UNROLL
+                for (int e = 0; e < 8; e += 2) {
+                    if (e >= left) break;
+                    const float cosine = from.cosines[angle + e / 2], sine = from.sines[angle + e / 2];
+                    const float x = widen(eights[i].at(e)), y = widen(eights[i].at(e + 1));
+                    eights[i].at(e) = narrow<T>(x * cosine - y * sine);
+                    eights[i].at(e + 1) = narrow<T>(x * sine + y * cosine);
+                }
+            }
+        }
+        SKEIN_UNROLL
+        for (int i = 0; i < kAtOnce; ++i) {
+            const int index = begin + i * kThreads;
+            if (index >= kAll) break;
+            T* to = tile + index / kEights * kTileStride<T, kWidth> + index % kEights * 8;
+            SKEIN_UNROLL
+            for (int p = 0; p < EightOf<T>::kParts; ++p)
+                store_sixteen(to + p * EightOf<T>::kPer, eights[i].part[p]);
+        }
+    }
+}
+
+/// Sums of a warp's strips, turned back by the angles of `to` and rounded, into its rows of a tile that
+/// nobody reads any more, and from there, after a barrier, by the whole block into the rows first ... rows -
+/// 1 of `to`, its channels from first_channel on.
+template <int kWidth, int kOut, int kStrips, int kWarps, class T>
+__device__ inline void store_sums(const Sums (&sums)[kStrips][kOut / 8], T* tile, const HeadRows<T>& to,
+                                  int first, int rows, int first_channel) {
+    constexpr int kStride = kTileStride<T, kWidth>, kEights = kOut / 8;
+    const int own = thread_index() / kWarp * kStrips * 16 + lane_row();
+    SKEIN_UNROLL
+    for (int strip = 0; strip < kStrips; ++strip) SKEIN_UNROLL
+    for (int n = 0; n < kOut / 8; ++n) SKEIN_UNROLL
+    for (int h = 0; h < 2; ++h) {
+        const int row = own + strip * 16 + h * 8, c = first_channel + n * 8 + lane_column();
+        float x = sums[strip][n].v[2 * h], y = sums[strip][n].v[2 * h + 1];
+        if (to.cosines && first + row < rows && c < to.width) {
+            const std::int64_t angle = (first + row) * std::int64_t{to.width / 2} + c / 2;
+            const float cosine = to.cosines[angle], sine = to.sines[angle], before = x;
+            x = x * cosine + y * sine;
+            y = y * cosine - before * sine;
+        }
+        T* at = tile + row * kStride + n * 8 + lane_column();
+        at[0] = narrow<T>(x);
+        at[1] = narrow<T>(y);
+    }
+    sync_threads();
+    for (int index = thread_index(); index < kWarps * kStrips * 16 * kEights; index += kWarps * kWarp) {
+        const int row = index / kEights, c = index % kEights * 8, left = to.width - first_channel - c;
+        if (first + row >= rows) break;
+        const T* from = tile + row * kStride + c;
+        T* at = to.data + (first + row) * to.stride + first_channel + c;
+        if (to.aligned && left >= 8) {
+            SKEIN_UNROLL
+            for (int p = 0; p < EightOf<T>::kParts; ++p)
+                store_sixteen(at + p * EightOf<T>::kPer, load_sixteen(from + p * EightOf<T>::kPer));
+        } else {
+            for (int e = 0; e < 8 && e < left; ++e) at[e] = from[e];
+        }
+    }
+}
+
+/// Which probabilities dropout keeps, a bit each: kept[q · kKeys / 8 + j] has the keys first_key + 8j ... + 7
+/// of query first_query + q, the lowest bit first. By the whole block, whose next barrier shows them.
+template <int kQueries, int kKeys, int kThreads>
+__device__ inline void load_kept(const AttentionArgs& args, const HeadPlace& place, int first_query,
+                                 int first_key, std::uint8_t* kept) {
+    constexpr int kGroups = kKeys / 8;
+    for (int index = thread_index(); index < kQueries * kGroups; index += kThreads) {
+        const int query = first_query + index / kGroups, group = first_key / 8 + index % kGroups;
+        const PhiloxBlock words =
+            philox({static_cast<std::uint32_t>(group), static_cast<std::uint32_t>(query + args.query_offset),
+                    static_cast<std::uint32_t>(args.first_sample + place.sample),
+                    static_cast<std::uint32_t>(place.head)},
+                   args.dropout.key);
+        unsigned bits = 0;
+        SKEIN_UNROLL
+        for (unsigned i = 0; i < 8; ++i) {
+            const std::uint32_t half = i % 2 == 0 ? words[i / 2] & 0xFFFFu : words[i / 2] >> 16;
+            bits |= (half >= args.dropout.threshold ? 1u : 0u) << i;
+        }
+        kept[index] = static_cast<std::uint8_t>(bits);
+    }
+}
+
+/// A warp's rows of a tile as left operands: loaded once and held in registers, or each time anew.
+template <class T, int kWidth, int kStrips, bool kHeld>
+class OwnRows {
+  public:
+    /// `tile` from the warp's first row on.
+    __device__ explicit OwnRows(const T* tile) : tile_(tile) {}
+    /// After the barrier that shows the tile.
+    __device__ void hold() {
+        if constexpr (kHeld) {
+            SKEIN_UNROLL
+            for (int strip = 0; strip < kStrips; ++strip) SKEIN_UNROLL
+            for (int c = 0; c < kWidth / 16; ++c) held_[strip][c] = load(strip, c);
+        }
+    }
+    /// The channels 16c ... 16c + 15.
+    __device__ RowFragment<T> at(int strip, int c) const {
+        if constexpr (kHeld) {
+            return held_[strip][c];
+        } else {
+            return load(strip, c);
+        }
+    }
+
+  private:
+    __device__ RowFragment<T> load(int strip, int c) const {
+        return load_rows(tile_ + strip * 16 * kTileStride<T, kWidth> + c * 16, kTileStride<T, kWidth>);
+    }
+    const T* tile_;
+    RowFragment<T> held_[kHeld ? kStrips : 1][kHeld ? kWidth / 16 : 1];
+};
+
+/// sums = rows · columnsᵀ, columns being kColumns rows of a tile.
+template <class T, int kWidth, int kStrips, bool kHeld, int kCount>
+__device__ inline void multiply_rows(const OwnRows<T, kWidth, kStrips, kHeld>& rows, const T* columns,
+                                     Sums (&sums)[kStrips][kCount]) {
+    constexpr int kStride = kTileStride<T, kWidth>;
+    SKEIN_UNROLL
+    for (int strip = 0; strip < kStrips; ++strip) SKEIN_UNROLL
+    for (int n = 0; n < kCount; ++n) sums[strip][n] = {};
+    SKEIN_UNROLL
+    for (int c = 0; c < kWidth / 16; ++c) {
+        RowFragment<T> a[kStrips];
+        SKEIN_UNROLL
+        for (int strip = 0; strip < kStrips; ++strip) a[strip] = rows.at(strip, c);
+        SKEIN_UNROLL
+        for (int n = 0; n < kCount; n += 2) {
+            ColumnFragment<T> b[2];
+            load_columns(columns + n * 8 * kStride + c * 16, kStride, b);
+            SKEIN_UNROLL
+            for (int i = 0; i < 2; ++i) SKEIN_UNROLL
+            for (int strip = 0; strip < kStrips; ++strip) multiply(sums[strip][n + i], a[strip], b[i]);
+        }
+    }
+}
+
+/// sums += weights · rows, rows being 8 · kCount rows of a tile, from some channel on.
+template <int kWidth, class T, int kStrips, int kCount, int kOut>
+__device__ inline void add_weighted_rows(const Sums (&weights)[kStrips][kCount], const T* rows,
+                                         Sums (&sums)[kStrips][kOut]) {
+    constexpr int kStride = kTileStride<T, kWidth>;
+    SKEIN_UNROLL
+    for (int k = 0; k < kCount; k += 2) {
+        RowFragment<T> a[kStrips];
+        SKEIN_UNROLL
+        for (int strip = 0; strip < kStrips; ++strip)
+            a[strip] = rows_of_sums<T>(weights[strip][k], weights[strip][k + 1]);
+        SKEIN_UNROLL
+        for (int n = 0; n < kOut; n += 2) {
+            ColumnFragment<T> b[2];
+            load_columns_of_rows(rows + k * 8 * kStride + n * 8, kStride, b);
+            SKEIN_UNROLL
+            for (int i = 0; i < 2; ++i) SKEIN_UNROLL
+            for (int strip = 0; strip < kStrips; ++strip) multiply(sums[strip][n + i], a[strip], b[i]);
+        }
+    }
+}
+
+/// Calls body.template operator()<T, kWidth>() for the element type and the least of the widths that the
+/// kernels are built for. Throws ShapeError for what attention.h does not promise.
+template <class Body>
+void for_attention_shape(const char* operation, const AttentionArgs& args, const Body& body) {
+    constexpr std::int64_t kWidest = 256, kFarthest = std::int64_t{1} << 30;
+    const auto want = [&](bool fine, const char* what, std::int64_t found, std::int64_t most) {
+        if (!fine) throw ShapeError(text(operation, ": ", what, " is ", found, ", wanted at most ", most));
+    };
+    want(args.head_width <= kWidest, "head width", args.head_width, kWidest);
+    want(args.query_length <= kFarthest, "query length", args.query_length, kFarthest);
+    want(args.key_length <= kFarthest, "key length", args.key_length, kFarthest);
+    want(args.query_offset <= kFarthest && args.query_offset >= -kFarthest, "query offset", args.query_offset,
+         kFarthest);
+    const auto with_type = [&]<class T>() {
+        if (args.head_width <= 32) return body.template operator()<T, 32>();
+        if (args.head_width <= 64) return body.template operator()<T, 64>();
+        if (args.head_width <= 128) return body.template operator()<T, 128>();
+        body.template operator()<T, 256>();
+    };
+    if (args.query.dtype == DType::bf16) return with_type.template operator()<Bf16>();
+    if (args.query.dtype == DType::f16) return with_type.template operator()<F16>();
+    with_type.template operator()<float>();
+}
+
+/// Whether all of these can be accessed 16 bytes at a time, given their strides.
+inline bool heads_are_aligned(const AttentionArgs& args, ConstOperand operand, std::int64_t stride) {
+    return args.head_width % 8 == 0 && rows_are_aligned(stride, static_cast<const std::byte*>(operand.data));
+}
+inline bool heads_are_aligned(const AttentionArgs& args) {
+    return heads_are_aligned(args, args.query, args.query_stride) &&
+           heads_are_aligned(args, args.key, args.key_stride) &&
+           heads_are_aligned(args, args.value, args.value_stride) &&
+           heads_are_aligned(args, args.output, args.output_stride);
+}
+
+}  // namespace skein::kernels::cuda

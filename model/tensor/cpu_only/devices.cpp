@@ -1,0 +1,38 @@
+#include "model/base/error.h"
+#include "model/tensor/stream.h"
+
+namespace skein {
+namespace {
+
+constexpr const char* kNone = "this build has no CUDA";
+
+}  // namespace
+
+GpuReport find_gpus() {
+    return {0, kNone};
+}
+
+GpuProperties properties_of(Gpu) {
+    throw CudaError(kNone);
+}
+
+Stream::Stream(int threads)
+    : pool_(std::make_unique<Pool>()), threads_(threads), device_stream_(CpuStream{threads, pool_.get()}) {}
+
+Stream::Stream(Gpu, int) {
+    throw CudaError(kNone);
+}
+
+Stream::~Stream() = default;
+
+void Stream::synchronize() {}
+
+void Event::record(Stream&) {}
+
+bool Event::done() const {
+    return true;
+}
+
+void Event::wait() const {}
+
+}  // namespace skein

@@ -1,0 +1,116 @@
+#include <cstring>
+#include <type_traits>
+#include <utility>
+
+#include "model/base/error.h"
+#include "model/tensor/cuda/runtime.h"
+#include "model/tensor/cuda/uploads.h"
+#include "model/tensor/memory.h"
+#include "model/tensor/stream.h"
+
+namespace skein {
+namespace {
+
+class GpuMemory final : public MemorySource {
+  public:
+    Device device() const override { return Device::cuda; }
+    std::byte* allocate(std::size_t bytes) override { return cuda::allocate(bytes); }
+    void release(std::byte* memory) noexcept override { cuda::release(memory); }
+};
+
+class PinnedMemory final : public MemorySource {
+  public:
+    Device device() const override { return Device::cpu; }
+    std::byte* allocate(std::size_t bytes) override { return cuda::allocate_host(bytes); }
+    void release(std::byte* memory) noexcept override { cuda::release_host(memory); }
+};
+
+std::shared_ptr<void> owned_event() {
+    return {cuda::make_event(), [](void* event) { cuda::destroy_event(event); }};
+}
+
+}  // namespace
+
+GpuReport find_gpus() {
+    return cuda::find_gpus();
+}
+
+GpuProperties properties_of(Gpu gpu) {
+    return cuda::properties_of(gpu.index);
+}
+
+Stream::Stream(int threads)
+    : pool_(std::make_unique<Pool>()), threads_(threads), device_stream_(CpuStream{threads, pool_.get()}) {}
+
+Stream::Stream(Gpu gpu, int threads)
+    : handle_(cuda::make_stream(gpu.index), [](void* stream) { cuda::destroy_stream(stream); }),
+      pool_(std::make_unique<Pool>(std::make_unique<GpuMemory>())),
+      host_pool_(std::make_unique<Pool>(std::make_unique<PinnedMemory>())),
+      threads_(threads),
+      device_stream_(CudaStream{handle_.get(), gpu.index, pool_.get(), threads, false,
+                                std::make_shared<Uploads>(*host_pool_), nullptr}) {}
+
+Stream::~Stream() {
+    try {
+        synchronize();  // what is queued uses the memory that is about to go
+    } catch (const CudaError&) {
+        // whoever waited for the result has heard of it
+    }
+}
+
+void Stream::synchronize() {
+    if (const auto* stream = std::get_if<CudaStream>(&device_stream_)) cuda::synchronize(stream->handle);
+}
+
+void Event::record(Stream& stream) {
+    stream.run([&](auto& s) {
+        if constexpr (std::is_same_v<decltype(s), CudaStream&>) {
+            if (!handle_) handle_ = owned_event();
+            cuda::record(handle_.get(), s.handle);
+        }
+    });
+}
+
+bool Event::done() const {
+    return !handle_ || cuda::is_done(handle_.get());
+}
+
+void Event::wait() const {
+    if (handle_) cuda::wait(handle_.get());
+}
+
+void Uploads::start(const void* host, void* to, std::size_t bytes, void* stream) {
+    while (!under_way_.empty() && cuda::is_done(under_way_.front().event.get())) {
+        idle_.push_back(std::move(under_way_.front().event));
+        under_way_.pop_front();
+    }
+    Upload upload{host_pool_.allocate(bytes), idle_.empty() ? owned_event() : std::move(idle_.back())};
+    if (!idle_.empty()) idle_.pop_back();
+    std::memcpy(upload.pinned.get()->data, host, bytes);
+    cuda::copy_to_device(upload.pinned.get()->data, to, bytes, stream);
+    cuda::record(upload.event.get(), stream);
+    under_way_.push_back(std::move(upload));
+}
+
+void zero_memory(CudaStream& stream, void* to, std::size_t bytes) {
+    if (bytes > 0) cuda::zero(to, bytes, stream.handle);
+}
+
+void copy_memory(CudaStream& stream, const void* from, void* to, std::size_t bytes) {
+    if (bytes > 0) cuda::copy(from, to, bytes, stream.handle);
+}
+
+void copy_rows(CudaStream& stream, const void* from, std::size_t from_stride, void* to, std::size_t to_stride,
+               std::size_t bytes, std::size_t rows) {
+    if (bytes > 0 && rows > 0) cuda::copy_rows(from, from_stride, to, to_stride, bytes, rows, stream.handle);
+}
+
+void upload(CudaStream& stream, const void* host, void* to, std::size_t bytes) {
+    if (bytes > 0) stream.uploads->start(host, to, bytes, stream.handle);
+}
+
+void start_download(CudaStream& stream, const void* from, void* host, std::size_t bytes) {
+    if (bytes > 0) cuda::copy_to_host(from, host, bytes, stream.handle);
+}
+
+}  // namespace skein

@@ -1,0 +1,42 @@
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+#include "model/tensor/device.h"
+
+/// What skein asks of CUDA's runtime, each call one of CUDA's: the tests put a fake below it that runs on the
+/// CPU. Streams and events are CUDA's handles without their type. All throw CudaError with CUDA's own words.
+namespace skein::cuda {
+
+GpuReport find_gpus();
+GpuProperties properties_of(int device);
+
+/// Makes `device` this thread's, and a stream on it that does not wait for the default one.
+void* make_stream(int device);
+void destroy_stream(void* stream) noexcept;
+void synchronize(void* stream);
+
+void* make_event();
+void destroy_event(void* event) noexcept;
+void record(void* event, void* stream);
+bool is_done(void* event);
+void wait(void* event);
+/// What is queued on the stream from now on waits for the event.
+void make_wait(void* stream, void* event);
+
+/// Null where there is no memory.
+std::byte* allocate(std::size_t bytes);
+void release(std::byte* memory) noexcept;
+/// Pinned memory of the host.
+std::byte* allocate_host(std::size_t bytes);
+void release_host(std::byte* memory) noexcept;
+
+void zero(void* to, std::size_t bytes, void* stream);
+void copy(const void* from, void* to, std::size_t bytes, void* stream);
+void copy_rows(const void* from, std::size_t from_stride, void* to, std::size_t to_stride, std::size_t bytes,
+               std::size_t rows, void* stream);
+void copy_to_device(const void* host, void* to, std::size_t bytes, void* stream);
+void copy_to_host(const void* from, void* host, std::size_t bytes, void* stream);
+
+}  // namespace skein::cuda

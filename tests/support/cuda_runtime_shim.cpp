@@ -1,0 +1,202 @@
+// model/tensor/cuda/runtime.h without a GPU. What is queued on a stream runs when somebody waits for it or asks
+// whether it is done, and not before; so what the host reads or changes too early shows. Device memory cannot be
+// touched by the host: its pages are open only while queued work runs.
+#include "tests/support/cuda_runtime_shim.h"
+
+#include <sys/mman.h>
+
+#include <cstdlib>
+#include <cstring>
+#include <deque>
+#include <functional>
+#include <map>
+#include <memory>
+#include <vector>
+
+#include "model/base/error.h"
+#include "model/tensor/cuda/runtime.h"
+
+namespace skein::test::shim {
+namespace {
+
+constexpr std::size_t kArena = std::size_t{2} << 30, kAlignment = 256;
+
+/// Pages that only queued work may touch.
+class DeviceMemory {
+  public:
+    DeviceMemory() {
+        void* pages = mmap(nullptr, kArena, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+        if (pages == MAP_FAILED) throw IoError("shim: no address space for the device's memory");
+        begin_ = static_cast<std::byte*>(pages);
+        free_[0] = kArena;
+    }
+
+    std::byte* allocate(std::size_t bytes) {
+        bytes = (bytes + kAlignment - 1) / kAlignment * kAlignment;
+        for (const auto& [at, size] : free_) {
+            if (size < bytes) continue;
+            const std::size_t first = at, rest = size - bytes;
+            free_.erase(first);
+            if (rest > 0) free_[first + bytes] = rest;
+            used_[first] = bytes;
+            return begin_ + first;
+        }
+        return nullptr;
+    }
+    void release(std::byte* memory) {
+        const auto at = static_cast<std::size_t>(memory - begin_);
+        auto here = free_.emplace(at, used_.at(at)).first;
+        used_.erase(at);
+        if (const auto next = std::next(here); next != free_.end() && here->first + here->second == next->first) {
+            here->second += next->second;
+            free_.erase(next);
+        }
+        if (here != free_.begin())
+            if (const auto before = std::prev(here); before->first + before->second == here->first) {
+                before->second += here->second;
+                free_.erase(here);
+            }
+    }
+    void open(bool open) { mprotect(begin_, kArena, open ? PROT_READ | PROT_WRITE : PROT_NONE); }
+
+  private:
+    std::byte* begin_ = nullptr;
+    std::map<std::size_t, std::size_t> free_, used_;  // bytes by place
+};
+
+DeviceMemory& memory() {
+    static DeviceMemory one;
+    return one;
+}
+
+struct FakeStream {
+    std::deque<std::function<void()>> queue;
+    std::uint64_t queued = 0, done = 0;
+};
+
+struct FakeEvent {
+    FakeStream* stream = nullptr;
+    std::uint64_t place = 0;
+};
+
+FakeStream& of(void* stream) {
+    return *static_cast<FakeStream*>(stream);
+}
+
+FakeEvent& event_of(void* event) {
+    return *static_cast<FakeEvent*>(event);
+}
+
+int opened = 0;
+
+/// Opens the device's memory while it lives.
+struct OnDevice {
+    OnDevice() {
+        if (opened++ == 0) memory().open(true);
+    }
+    ~OnDevice() {
+        if (--opened == 0) memory().open(false);
+    }
+};
+
+void run_until(FakeStream& stream, std::uint64_t place) {
+    const OnDevice here;
+    while (stream.done < place) {
+        const std::function<void()> work = std::move(stream.queue.front());
+        stream.queue.pop_front();
+        ++stream.done;
+        work();
+    }
+}
+
+}  // namespace
+
+void queue_on(void* stream, std::function<void()> work) {
+    if (!stream) return work();
+    of(stream).queue.push_back(std::move(work));
+    ++of(stream).queued;
+}
+
+}  // namespace skein::test::shim
+
+namespace skein::cuda {
+
+using namespace test::shim;
+
+GpuReport find_gpus() {
+    const char* count = std::getenv("SKEIN_SHIM_GPUS");
+    const int gpus = count ? std::atoi(count) : 1;
+    return {gpus, gpus > 0 ? "" : "no GPU was found"};
+}
+
+GpuProperties properties_of(int) {
+    return {"CUDA on the CPU", 9, 0, kArena, 1, 13000, 13000};
+}
+
+void* make_stream(int) {
+    static std::vector<std::unique_ptr<FakeStream>> streams;  // an event may outlive its stream
+    return streams.emplace_back(std::make_unique<FakeStream>()).get();
+}
+void destroy_stream(void*) noexcept {}
+void synchronize(void* stream) {
+    run_until(of(stream), of(stream).queued);
+}
+
+void* make_event() {
+    return new FakeEvent;
+}
+void destroy_event(void* event) noexcept {
+    delete &event_of(event);
+}
+void record(void* event, void* stream) {
+    event_of(event) = {&of(stream), of(stream).queued};
+}
+bool is_done(void* event) {
+    const FakeEvent& place = event_of(event);
+    if (!place.stream || place.stream->done >= place.place) return true;
+    run_until(*place.stream, place.stream->done + 1);  // who asks often enough gets there
+    return place.stream->done >= place.place;
+}
+void wait(void* event) {
+    if (event_of(event).stream) run_until(*event_of(event).stream, event_of(event).place);
+}
+void make_wait(void* stream, void* event) {
+    const FakeEvent place = event_of(event);
+    if (place.stream) queue_on(stream, [place] { run_until(*place.stream, place.place); });
+}
+
+std::byte* allocate(std::size_t bytes) {
+    return memory().allocate(bytes);
+}
+void release(std::byte* block) noexcept {
+    memory().release(block);
+}
+std::byte* allocate_host(std::size_t bytes) {
+    return static_cast<std::byte*>(std::malloc(bytes));
+}
+void release_host(std::byte* block) noexcept {
+    std::free(block);
+}
+
+void zero(void* to, std::size_t bytes, void* stream) {
+    queue_on(stream, [=] { std::memset(to, 0, bytes); });
+}
+void copy(const void* from, void* to, std::size_t bytes, void* stream) {
+    queue_on(stream, [=] { std::memcpy(to, from, bytes); });
+}
+void copy_rows(const void* from, std::size_t from_stride, void* to, std::size_t to_stride, std::size_t bytes,
+               std::size_t rows, void* stream) {
+    queue_on(stream, [=] {
+        for (std::size_t row = 0; row < rows; ++row)
+            std::memcpy(static_cast<std::byte*>(to) + row * to_stride,
+                        static_cast<const std::byte*>(from) + row * from_stride, bytes);
+    });
+}
+void copy_to_device(const void* host, void* to, std::size_t bytes, void* stream) {
+    copy(host, to, bytes, stream);
+}
+void copy_to_host(const void* from, void* host, std::size_t bytes, void* stream) {
+    copy(from, host, bytes, stream);
+}
+
+}  // namespace skein::cuda
