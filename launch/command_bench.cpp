@@ -3,6 +3,7 @@
 #include <nlohmann/json.hpp>
 
 #include "launch/commands.h"
+#include "launch/device.h"
 #include "launch/failure.h"
 #include "launch/ranks.h"
 #include "launch/threads.h"
@@ -63,6 +64,7 @@ int run_bench_command(const Arguments& arguments, Ranks& ranks) {
     BenchOptions options;
     BenchVariant asked;
     const int own = own_processors(ranks);
+    options.gpu = device_of_a_rank(arguments.config.device, ranks);
     const BenchShape* shape = nullptr;
     ranks.together([&] {
         shape = &shape_named(arguments.value("shape"));
@@ -123,7 +125,7 @@ Command bench_command() {
          .help = "end with one line of JSON",
          .kind = CommandOption::Kind::kFlag},
     };
-    command.run_options = {"train.precision", "parallel.overlap", "parallel.bucket-megabytes"};
+    command.run_options = {"device", "train.precision", "parallel.overlap", "parallel.bucket-megabytes"};
     command.run_on_ranks = run_bench_command;
     return command;
 }

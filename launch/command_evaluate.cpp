@@ -5,6 +5,7 @@
 #include "checkpoint/checkpoint.h"
 #include "data/data_folder.h"
 #include "launch/commands.h"
+#include "launch/device.h"
 #include "launch/failure.h"
 #include "launch/ranks.h"
 #include "launch/threads.h"
@@ -16,7 +17,9 @@ namespace skein {
 namespace {
 
 int run_evaluate(const Arguments& arguments, Ranks& ranks) {
-    Stream stream(threads_of_a_rank(arguments.config.parallel.threads, own_processors(ranks), ranks));
+    const int own = own_processors(ranks);
+    Stream stream(device_of_a_rank(arguments.config.device, ranks),
+                  threads_of_a_rank(arguments.config.parallel.threads, own, ranks));
     std::optional<Checkpoint> checkpoint;
     std::unique_ptr<Objective> objective;
     std::unique_ptr<ValidationData> samples;
@@ -71,7 +74,7 @@ Command evaluate_command() {
         {.name = "data", .value = "DIR", .help = "the data folder", .required = true},
         {.name = "json", .value = "", .help = "one line of JSON", .kind = CommandOption::Kind::kFlag},
     };
-    command.run_options = {"eval.samples", "train.long-pairs", "parallel.threads"};
+    command.run_options = {"eval.samples", "train.long-pairs", "device", "parallel.threads"};
     command.run_on_ranks = run_evaluate;
     return command;
 }

@@ -52,7 +52,7 @@ void sample_translation(TextModel& model, const std::string& prompt, GenerateOpt
 
 int run_generate(const Arguments& arguments) {
     const GenerateOptions options = options_from(arguments);
-    TextModel model(arguments);
+    TextModel model(arguments, "generate");
     if (model.decoder())
         continue_text(model, arguments.value("prompt"), options);
     else
@@ -81,7 +81,7 @@ Command generate_command() {
         {.name = "top-p", .value = "P", .help = "only the fewest that hold this probability", .initial = "1"},
         {.name = "seed", .value = "N", .help = "of the choice", .initial = "1"},
     };
-    command.run_options = {"parallel.threads"};
+    command.run_options = {"device", "parallel.threads"};
     command.run = run_generate;
     return command;
 }

@@ -1,12 +1,16 @@
 #include <cstdio>
 #include <filesystem>
+#include <iostream>
 
 #include "launch/commands.h"
+#include "launch/device.h"
 #include "launch/failure.h"
 #include "launch/progress.h"
 #include "launch/ranks.h"
 #include "launch/threads.h"
 #include "model/base/error.h"
+#include "parallel/gradient_transport.h"
+#include "parallel/nccl_communicator.h"
 #include "parallel/process_grid.h"
 #include "trainer/stop_signal.h"
 #include "trainer/trainer.h"
@@ -73,6 +77,21 @@ std::string resume_command(const Arguments& arguments, const Ranks& ranks) {
     return line;
 }
 
+/// Where a rank of the run computes, and how its gradients travel. Collective.
+RankPlace place_of_a_rank(const RunConfig& config, Ranks& ranks, Communicator& data) {
+    RankPlace place;
+    place.gpu = device_of_a_rank(config.device, ranks);
+    const TransportFacts facts = gather_transport_facts(ranks.session(), ranks.world(), place.gpu);
+    TransportDecision decision;
+    ranks.together([&] { decision = decide_transport(config.parallel.transport, facts); });
+    if (ranks.is_first() && !decision.line.empty()) std::cerr << decision.line << std::endl;
+    if (decision.transport == GradientTransport::kNccl)
+        place.gradients = [&ranks, &data, timeout = config.parallel.timeout](Stream& stream) {
+            return make_nccl_communicator(ranks.session(), data, stream, {.timeout_seconds = timeout});
+        };
+    return place;
+}
+
 TrainRequest request_from(const Arguments& arguments, int own, const Ranks& ranks) {
     TrainRequest request;
     request.config = arguments.config;
@@ -95,10 +114,13 @@ int run_train(const Arguments& arguments, Ranks& ranks) {
 
     std::optional<ProcessGrid> grid;
     ranks.together([&] { grid.emplace(ranks.session(), arguments.config.parallel.tensor); });
+    const int own = own_processors(ranks);
+    TrainRequest request = request_from(arguments, own, ranks);
+    request.place = [&](const RunConfig& config) { return place_of_a_rank(config, ranks, grid->data()); };
     TrainResult result;
     {
         Trainer trainer(
-            request_from(arguments, own_processors(ranks), ranks), grid->world(), grid->data(),
+            std::move(request), grid->world(), grid->data(),
             [&](const auto& part) { ranks.together(part); }, observer);
         result = trainer.run(stop);
     }

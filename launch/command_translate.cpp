@@ -27,7 +27,7 @@ TranslateOptions options_from(const Arguments& arguments) {
 
 int run_translate(const Arguments& arguments) {
     const TranslateOptions options = options_from(arguments);
-    TextModel model(arguments);
+    TextModel model(arguments, "translate");
     if (!model.encoder_decoder())
         throw ConfigError(text("--checkpoint: ", model.folder(),
                                " holds a decoder, wanted an encoder-decoder; for a decoder: skein generate"));
@@ -73,7 +73,7 @@ Command translate_command() {
         {.name = "max-length-extra", .value = "N", .help = "and N tokens more", .initial = "50"},
         {.name = "lines", .value = "N", .help = "lines held at a time", .initial = "1024"},
     };
-    command.run_options = {"parallel.threads"};
+    command.run_options = {"device", "parallel.threads"};
     command.run = run_translate;
     return command;
 }

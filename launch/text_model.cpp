@@ -3,6 +3,7 @@
 #include <iostream>
 
 #include "checkpoint/checkpoint.h"
+#include "launch/device.h"
 #include "model/base/error.h"
 #include "model/base/parallel_for.h"
 #include "trainer/model_state.h"
@@ -24,7 +25,8 @@ int threads_from(const Arguments& arguments) {
 
 }  // namespace
 
-TextModel::TextModel(const Arguments& arguments) : stream_(threads_from(arguments)) {
+TextModel::TextModel(const Arguments& arguments, const std::string& command)
+    : stream_(device_of_this_process(arguments.config.device, command), threads_from(arguments)) {
     SoloCommunicator alone;
     const Checkpoint checkpoint =
         find_checkpoint(alone, arguments.value("checkpoint"),

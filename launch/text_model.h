@@ -15,10 +15,11 @@ namespace skein {
 /// that read and write text.
 class TextModel {
   public:
-    /// Takes --checkpoint and --parallel.threads, which is the processors of this process unless given.
+    /// Takes --checkpoint, --device and --parallel.threads, which is the processors of this process unless
+    /// given; `command` is who says what is to be said.
     /// Throws MissingError and CheckpointError; DataError when the checkpoint holds no tokenizer or one of
     /// another size.
-    explicit TextModel(const Arguments& arguments);
+    TextModel(const Arguments& arguments, const std::string& command);
 
     Stream& stream() { return stream_; }
     /// Of the checkpoint.

@@ -112,11 +112,11 @@ void GradientSync::settle(std::size_t parameter) {
             stream_.run([&](auto& s) { zero_memory(s, leaf.gradient.raw(), leaf.gradient.bytes()); });
         leaf.accumulate = true;
     }
-    stream_.run([&](auto& s) {
-        for (std::size_t right = top_; right + static_cast<std::size_t>(merges_) > top_; --right)
-            kernels::copy_or_add(s, buffers_[right].template data<float>() + slice.begin,
-                                 buffers_[right - 1].template data<float>() + slice.begin, slice.count, true);
-    });
+    for (std::size_t right = top_; right + static_cast<std::size_t>(merges_) > top_; --right) {
+        const float* source = buffers_[right].data<float>() + slice.begin;
+        float* target = buffers_[right - 1].data<float>() + slice.begin;
+        stream_.run([&](auto& s) { kernels::copy_or_add(s, source, target, slice.count, true); });
+    }
     settled_[parameter] = 1;
     if (next_lane_ + 1 < own_.end) return;
     for (int bucket = slice.first_bucket; bucket <= slice.last_bucket; ++bucket)

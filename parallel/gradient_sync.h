@@ -40,8 +40,9 @@ struct GradientSyncStatistics {
 /// by the end of its lane contributes what it has, +0 if that is nothing.
 class GradientSync {
   public:
-    /// Collective over `data`; where it throws on one rank only, the others do not wait for that one.
-    /// Communicator, parameters and stream must outlive this. Throws ConfigError (see Lanes).
+    /// Collective over `data`, which moves the host's memory or that of the stream's GPU; where it throws on
+    /// one rank only, the others do not wait for that one. Communicator, parameters and stream must outlive
+    /// this. Throws ConfigError (see Lanes).
     GradientSync(Communicator& data, ParameterList& parameters, Stream& stream,
                  const GradientSyncOptions& options);
     GradientSync(const GradientSync&) = delete;
@@ -62,15 +63,21 @@ class GradientSync {
     void ready(Leaf& leaf);
     /// A lane without samples: contributes +0 for every parameter.
     void empty_lane(int lane);
-    /// Moves full buckets on without blocking. Throws MpiError.
+    /// Moves full buckets on without blocking. Throws MpiError, CudaError.
     void poll();
     /// For the statistics: what is sent from here on was not hidden behind backward.
     void backward_ended() { sent_during_backward_ = exchange_.bytes_sent(); }
-    /// Waits until every leaf's gradient, on every rank, is the sum over all lanes. Throws MpiError, and
-    /// Error when a lane is missing.
+    /// Every leaf's gradient, on every rank, is the sum over all lanes for what is queued on the stream from
+    /// now on. With a communicator of the host's memory it returns when the messages have arrived; with one
+    /// of the GPU's, when the step before this one is over. Throws MpiError, CudaError, and Error when a lane
+    /// is missing.
     void finish();
+    /// Returns when the finished steps' sums are there. To be called before the host waits for anything that
+    /// is queued behind the last finish: a rank that does not come is an error here, where a wait for the
+    /// device would last for ever. Throws MpiError, CudaError.
+    void confirm() { exchange_.confirm(); }
 
-    /// Since begin_step.
+    /// Since begin_step; see BucketExchange::bytes_sent.
     GradientSyncStatistics statistics() const { return {exchange_.bytes_sent(), sent_during_backward_}; }
     /// Flat gradient buffers that this rank holds, one for each level of its stack of lanes, and their bytes
     /// in all.

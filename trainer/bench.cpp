@@ -124,7 +124,7 @@ class VariantRun {
         : shape_(shape),
           variant_(variant),
           data_(data),
-          stream_(options.threads),
+          stream_(options.gpu, options.threads),
           objective_(make_objective(stream_, shape.model, 1)),
           step_(config_of(shape, options, variant), *objective_, stream_, data) {}
 

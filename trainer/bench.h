@@ -1,10 +1,12 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <vector>
 
 #include "model/tensor/communicator.h"
+#include "model/tensor/device.h"
 #include "trainer/config.h"
 
 namespace skein {
@@ -28,6 +30,7 @@ struct BenchVariant {
 
 struct BenchOptions {
     std::int64_t steps = 10, warmup = 3;
+    std::optional<Gpu> gpu;  ///< this rank's; none: on the CPU
     int threads = 1;
     double bucket_megabytes = 1.0;
     Precision precision = Precision::kFp32;

@@ -7,6 +7,7 @@
 #include "model/base/loss_scale.h"
 #include "model/nn/model_config.h"
 #include "model/tensor/dtype.h"
+#include "parallel/gradient_transport.h"
 #include "parallel/lanes.h"
 
 namespace skein {
@@ -67,6 +68,8 @@ struct ParallelSection {
     GradientReduction reduction = GradientReduction::kLanes;
     double bucket_megabytes = 1.0;
     bool overlap = true;
+    TransportChoice transport = TransportChoice::kAuto;
+    double timeout = 600.0;  ///< seconds that ranks wait for one another in an operation of NCCL's
 };
 
 /// [checkpoint]

@@ -166,9 +166,9 @@ Kind warmup() {
 }
 
 Kind device() {
-    return {"cpu or auto (this build has no CUDA)", [](const RunConfig& config) { return config.device; },
+    return {"cpu, cuda or auto", [](const RunConfig& config) { return config.device; },
             [](RunConfig& config, std::string_view value) {
-                if (value != "cpu" && value != "auto") return false;
+                if (value != "cpu" && value != "cuda" && value != "auto") return false;
                 config.device = value;
                 return true;
             }};
@@ -194,7 +194,7 @@ std::vector<Option> make_table() {
     };
     using enum OnResume;
 
-    add("device", kNotice, device(), "where tensors live");
+    add("device", kNotice, device(), "where tensors live and are computed; auto: on a GPU if every rank has one");
 
     const auto model = [](auto member) { return Field{&RunConfig::model, member}; };
     using M = ModelConfig;
@@ -327,6 +327,13 @@ std::vector<Option> make_table() {
     add("parallel.bucket-megabytes", kFree,
         number(parallel(&P::bucket_megabytes), {0.0, false, 1024.0, true}), "gradients sent at once");
     add("parallel.overlap", kFree, boolean(parallel(&P::overlap)), "gradients travel while backward goes on");
+    add("parallel.transport", kFree,
+        choice(parallel(&P::transport), {{"auto", TransportChoice::kAuto},
+                                         {"mpi", TransportChoice::kMpi},
+                                         {"nccl", TransportChoice::kNccl}}),
+        "of gradients on GPUs: mpi, through the host's memory; nccl; auto: nccl where it can be had");
+    add("parallel.timeout", kFree, number(parallel(&P::timeout), {0.0, false, 1e6, true}),
+        "seconds after which an operation of NCCL's that a rank does not come to ends the run");
 
     const auto checkpoint = [](auto member) { return Field{&RunConfig::checkpoint, member}; };
     add("checkpoint.every", kFree, integer(checkpoint(&CheckpointSection::every), 0),

@@ -54,9 +54,16 @@ Trainer::Trainer(TrainRequest request, Communicator& world, Communicator& data, 
     together_([&] { open_out(); });
     std::optional<Checkpoint> from;
     together_([&] { from = find_start(); });
-    together_([&] { configure(from); });
+    together_([&] { settle_config(from); });
+    const RankPlace place = request_.place ? request_.place(config_) : RankPlace{};
+    together_([&] { configure(from, place.gpu); });
     together_([&] { agree_on_inputs(); });
-    together_([&] { training_step_.emplace(config_, *objective_, *stream_, data_group_); });
+    together_([&] {
+        if (place.gradients) gradient_group_ = place.gradients(*stream_);
+    });
+    together_([&] {
+        training_step_.emplace(config_, *objective_, *stream_, data_group_, gradient_group_.get());
+    });
     together_([&] {
         if (from)
             resume_from(*from);
@@ -110,8 +117,8 @@ std::optional<Checkpoint> Trainer::find_start() {
     return found;
 }
 
-// Local to a rank: the configuration that the run goes by, and what is made from it.
-void Trainer::configure(const std::optional<Checkpoint>& from) {
+// Local to a rank: the configuration that the run goes by.
+void Trainer::settle_config(const std::optional<Checkpoint>& from) {
     config_ = effective(request_.config);
     if (from) {
         const RunConfig saved = from_settings(from->manifest().run.configuration);
@@ -125,6 +132,10 @@ void Trainer::configure(const std::optional<Checkpoint>& from) {
     }
     fit_to_data(config_.model, folder_);
     validate(config_);
+}
+
+// Local to a rank: what is made from the configuration.
+void Trainer::configure(const std::optional<Checkpoint>& from, const std::optional<Gpu>& gpu) {
     training_data_ = open_training_data(folder_, config_);
     if (world_.rank() == 0)  // they cost the plan of a window
         for (const std::string& line : training_data_->notices()) say(line);
@@ -143,14 +154,14 @@ void Trainer::configure(const std::optional<Checkpoint>& from) {
             const std::string name = fs::path(file).filename().string();
             tokenizer_files_.push_back({name, read_file(folder_.path + "/" + name)});
         }
-    stream_.emplace(request_.threads(config_.parallel.threads));
+    stream_.emplace(gpu, request_.threads(config_.parallel.threads));
     objective_ = make_objective(*stream_, config_.model, config_.train.seed);
     store_.emplace(request_.out + "/checkpoints", config_.checkpoint.keep,
                    [this](const std::string& line) { say(line); });
-    if (const auto peak = known_peak_flops(device_name(), config_.train.precision))
+    if (const auto peak = known_peak_flops(device_name(*stream_), config_.train.precision))
         peak_flops_ = *peak * world_.size();
     state_.configuration = to_settings(config_);
-    state_.leans_on = bits_lean_on();
+    state_.leans_on = bits_lean_on(*stream_);
     if (from)
         for (const auto& [name, value] : state_.leans_on)
             if (const std::string before = find_text(from->manifest().run.leans_on, name); before != value)
@@ -238,7 +249,7 @@ void Trainer::start_log(const std::optional<Checkpoint>& from) {
     nlohmann::ordered_json line = {{"start", utc_now()},
                                    {"step", state_.step},
                                    {"ranks", world_.size()},
-                                   {"threads", stream_->run([](auto& device) { return device.threads; })},
+                                   {"threads", stream_->threads()},
                                    {"restarts", state_.restarts}};
     if (from) {
         line["resumed_from"] = from->folder();

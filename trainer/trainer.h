@@ -22,6 +22,14 @@
 
 namespace skein {
 
+/// Where a rank computes, and how its gradients get to the others.
+struct RankPlace {
+    std::optional<Gpu> gpu;  ///< none: on the CPU
+    /// Makes the communicator of the GPU's memory that gradients go through; null: they go through that of the
+    /// host's memory. Collective.
+    std::function<std::unique_ptr<Communicator>(Stream&)> gradients;
+};
+
 /// What `skein train` asks for.
 struct TrainRequest {
     RunConfig config;             ///< defaults, preset, file and command line
@@ -30,6 +38,8 @@ struct TrainRequest {
     std::string resume = "auto";  ///< auto, never, or a checkpoint's or run's folder
     bool accept_changed_data = false;
     std::string init;  ///< a checkpoint's or run's folder to take the weights from; empty: none
+    /// For the configuration that the run goes by. Collective, throws on all ranks or on none; unset: on the CPU.
+    std::function<RankPlace(const RunConfig&)> place;
     /// The threads of this rank, for --parallel.threads of the configuration that the run goes by.
     std::function<int(int asked)> threads;
 };
@@ -75,7 +85,8 @@ class Trainer {
   private:
     void open_out();
     std::optional<Checkpoint> find_start();
-    void configure(const std::optional<Checkpoint>& from);
+    void settle_config(const std::optional<Checkpoint>& from);
+    void configure(const std::optional<Checkpoint>& from, const std::optional<Gpu>& gpu);
     void check_data(const Manifest& manifest);
     void agree_on_inputs();
     void resume_from(const Checkpoint& checkpoint);
@@ -115,6 +126,7 @@ class Trainer {
     std::unique_ptr<ValidationData> validation_data_;  ///< null: none
     std::optional<CheckpointStore> store_;
     std::unique_ptr<Objective> objective_;
+    std::unique_ptr<Communicator> gradient_group_;  ///< null: data_group_
     std::optional<TrainingStep> training_step_;
     std::optional<RunLog> log_;
     std::deque<StartedStep> started_;

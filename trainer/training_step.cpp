@@ -35,12 +35,14 @@ LossScaleRule loss_scale_rule(const TrainSection& train) {
 
 }  // namespace
 
-TrainingStep::TrainingStep(const RunConfig& config, Objective& objective, Stream& stream, Communicator& data)
+TrainingStep::TrainingStep(const RunConfig& config, Objective& objective, Stream& stream, Communicator& data,
+                           Communicator* gradients)
     : config_(config),
       objective_(objective),
       stream_(stream),
       data_(data),
-      sync_(data, objective.model().parameters(), stream, sync_options(config.parallel)),
+      gradients_(gradients),
+      sync_(gradients ? *gradients : data, objective.model().parameters(), stream, sync_options(config.parallel)),
       optimizer_(config.optimizer, objective.model().parameters(), stream),
       schedule_(config.schedule, config.schedule.horizon, config.model.width) {
     objective.model().parameters().keep_copies(stream, dtype_of(config.train.precision));
@@ -115,16 +117,25 @@ void TrainingStep::run_lane(int lane, const Batch& batch, std::int64_t step, con
 
 void TrainingStep::gather(const Tensor& losses) {
     if (data_.size() == 1) return;
-    // each rank's samples lie side by side
-    const auto part = [&](const Tensor& of, int rank) {
-        const SampleRange samples = samples_of(sync_.lanes().of_rank(rank), of.elements());
-        return std::as_writable_bytes(of.span<double>().subspan(
-            static_cast<std::size_t>(samples.begin), static_cast<std::size_t>(samples.end - samples.begin)));
+    // each rank's samples lie side by side; the spans may be of the GPU's memory
+    const auto parts_of = [&](const Tensor& all) {
+        std::vector<std::span<std::byte>> parts;
+        for (int rank = 0; rank < data_.size(); ++rank) {
+            const SampleRange samples = samples_of(sync_.lanes().of_rank(rank), all.elements());
+            parts.emplace_back(all.raw() + samples.begin * std::int64_t{sizeof(double)},
+                               static_cast<std::size_t>(samples.end - samples.begin) * sizeof(double));
+        }
+        return parts;
     };
+    const auto own = static_cast<std::size_t>(data_.rank());
+    if (gradients_) {
+        const std::vector<std::span<std::byte>> parts = parts_of(losses);
+        gradients_->all_gather(parts[own], parts);
+        return;
+    }
     const Tensor host = on_host(stream_, losses);
-    std::vector<std::span<std::byte>> parts;
-    for (int rank = 0; rank < data_.size(); ++rank) parts.push_back(part(host, rank));
-    data_.all_gather(parts[static_cast<std::size_t>(data_.rank())], parts);
+    const std::vector<std::span<std::byte>> parts = parts_of(host);
+    data_.all_gather(parts[own], parts);
     if (losses.device() != Device::cpu) assign_bytes(stream_, losses, host.raw_span());
 }
 
@@ -184,6 +195,7 @@ StepOutcome TrainingStep::finish() {
     if (under_way_.empty()) throw Error("training step: no step is under way");
     UnderWay& oldest = *under_way_.front();
     oldest.flags_come.wait();
+    sync_.confirm();
     oldest.ended.wait();
     kernels::StepEnd end;
     std::memcpy(&end, oldest.end.raw_span().data(), sizeof end);

@@ -42,8 +42,10 @@ class TrainingStep {
     static constexpr std::size_t kMostUnderWay = kernels::kUpdatesAhead;
 
     /// `config` is an effective one (run_rules.h); gives the parameters the copies that its precision wants.
-    /// All arguments must outlive it. Throws ConfigError.
-    TrainingStep(const RunConfig& config, Objective& objective, Stream& stream, Communicator& data);
+    /// `data` moves the host's memory; `gradients`, of the same ranks, the memory of the stream's GPU, or null:
+    /// then gradients go through `data` as well. All arguments must outlive it. Throws ConfigError.
+    TrainingStep(const RunConfig& config, Objective& objective, Stream& stream, Communicator& data,
+                 Communicator* gradients = nullptr);
 
     /// This rank's samples of a global batch of `samples`.
     SampleRange own_samples(std::int64_t samples) const { return samples_of(sync_.own_lanes(), samples); }
@@ -89,6 +91,7 @@ class TrainingStep {
     Objective& objective_;
     Stream& stream_;
     Communicator& data_;
+    Communicator* gradients_;
     GradientSync sync_;
     Optimizer optimizer_;
     Schedule schedule_;

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstdint>
+#include <string>
 
 #include "model/tensor/operand.h"
 #include "model/tensor/stream.h"
@@ -59,5 +60,9 @@ void gemm(CpuStream& stream, const GemmArgs& args);
 ///   - an element's bits may depend on m, n, leading dimensions and alignments, by which the library chooses.
 /// With stream.tf32 the operands of fp32 products are rounded to TF32's 10 bits of fraction.
 void gemm(CudaStream& stream, const GemmArgs& args);
+
+/// Whose products these are, with its version: bits lean on it.
+std::string matmul_library(const CpuStream& stream);
+std::string matmul_library(const CudaStream& stream);
 
 }  // namespace skein::kernels

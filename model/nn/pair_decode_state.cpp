@@ -9,14 +9,12 @@
 namespace skein {
 namespace {
 
-/// to[i] = from[which[i]] for pieces of `stride` bytes, of which the first `used` matter.
-void gather(Stream& stream, const Tensor& from, const Tensor& to, std::span<const std::int32_t> which,
-            std::size_t stride, std::size_t used) {
-    const auto count = static_cast<std::int64_t>(which.size());
-    const Tensor rows = Tensor::from(stream, {count}, which);
+/// to[i] = from[which[i]] for pieces of `stride` bytes, of which the first `used` matter. which: i32.
+void gather(Stream& stream, const Tensor& from, const Tensor& to, const Tensor& which, std::size_t stride,
+            std::size_t used) {
     stream.run([&](auto& s) {
-        kernels::gather_rows(s,
-                             {from.raw(), stride, rows.data<std::int32_t>(), to.raw(), stride, used, count});
+        kernels::gather_rows(
+            s, {from.raw(), stride, which.data<std::int32_t>(), to.raw(), stride, used, which.elements()});
     });
 }
 
@@ -45,18 +43,20 @@ void PairDecodeState::select(Stream& stream, std::span<const std::int32_t> paren
     const bool same_sentences = kept == old_sentences && is_identity(of_sentence);
     if (same_sentences && is_identity(parents)) return;
 
+    const Tensor row_parents = Tensor::from(stream, {count}, parents);
+    const Tensor sentence_parents = Tensor::from<std::int32_t>(stream, {kept}, of_sentence);
     const auto from_rows = [&](Tensor& cache, Tensor& into) {
         const Shape shape{count, capacity, cache.shape()[2]};
         const std::size_t position = static_cast<std::size_t>(shape[2]) * size_of(cache.dtype());
         const Tensor to = into.view(0, shape);
-        gather(stream, cache, to, parents, static_cast<std::size_t>(capacity) * position,
+        gather(stream, cache, to, row_parents, static_cast<std::size_t>(capacity) * position,
                static_cast<std::size_t>(length) * position);
         into = std::exchange(cache, to);
     };
     const auto from_sentences = [&](const Tensor& per_sentence, const Shape& shape) {
         const Tensor to = Tensor::empty(stream, per_sentence.dtype(), shape);
         const std::size_t bytes = per_sentence.bytes() / static_cast<std::size_t>(old_sentences);
-        gather(stream, per_sentence, to, of_sentence, bytes, bytes);
+        gather(stream, per_sentence, to, sentence_parents, bytes, bytes);
         return to;
     };
     for (DecoderBlock::Cache& layer : layers) {

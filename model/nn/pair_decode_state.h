@@ -22,8 +22,8 @@ struct PairDecodeState {
     std::int64_t rows() const { return sentences() * beams; }
 
     /// Row i becomes what row parents[i] was. Of each sentence's parents all must belong to one sentence;
-    /// sentences may be left out, never added. Asks the pool for nothing where no sentence is left out.
-    /// Throws ShapeError.
+    /// sentences may be left out, never added. Where no sentence is left out, the pool is asked for the
+    /// parents' numbers alone. Throws ShapeError.
     void select(Stream& stream, std::span<const std::int32_t> parents);
 };
 

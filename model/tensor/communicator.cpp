@@ -20,11 +20,9 @@ void check_count(const char* operation, std::size_t found, int wanted) {
         throw ShapeError(text(operation, ": ", found, " spans, wanted one for each of ", wanted, " ranks"));
 }
 
-void copy_own(const char* operation, std::span<const std::byte> from, std::span<std::byte> to) {
-    if (from.size() != to.size())
-        throw ShapeError(
-            text(operation, ": a rank sends itself ", from.size(), " bytes and expects ", to.size()));
-    if (from.data() != to.data() && !from.empty()) std::memcpy(to.data(), from.data(), from.size());
+void check_own(const char* operation, std::size_t sent, std::size_t expected) {
+    if (sent != expected)
+        throw ShapeError(text(operation, ": a rank sends itself ", sent, " bytes and expects ", expected));
 }
 
 template <class T>
@@ -78,8 +76,21 @@ bool Pending::poll() {
     return !operation_;
 }
 
-void Pending::wait() {
+bool Pending::Operation::wait() {
     while (!poll()) std::this_thread::yield();
+    return true;
+}
+
+void Pending::wait() {
+    if (operation_ && operation_->wait()) operation_.reset();
+}
+
+void Communicator::copy_own(std::span<const std::byte> from, std::span<std::byte> to) {
+    if (!from.empty()) std::memcpy(to.data(), from.data(), from.size());
+}
+
+void Communicator::check_on_host(const char* operation) {
+    if (stream()) throw Error(text(operation, ": the communicator moves a GPU's memory, wanted the host's"));
 }
 
 Pending Communicator::start_all_to_all(std::span<const std::span<const std::byte>> send,
@@ -91,7 +102,8 @@ Pending Communicator::start_all_to_all(std::span<const std::span<const std::byte
     for (int r = 0; r < size(); ++r) {
         const auto i = static_cast<std::size_t>(r);
         if (r == rank()) {
-            copy_own("all-to-all", send[i], receive[i]);
+            check_own("all-to-all", send[i].size(), receive[i].size());
+            if (send[i].data() != receive[i].data()) copy_own(send[i], receive[i]);
             continue;
         }
         outgoing.push_back({r, send[i]});
@@ -108,7 +120,8 @@ Pending Communicator::start_all_gather(std::span<const std::byte> send,
     for (int r = 0; r < size(); ++r) {
         const auto i = static_cast<std::size_t>(r);
         if (r == rank()) {
-            copy_own("all-gather", send, receive[i]);
+            check_own("all-gather", send.size(), receive[i].size());
+            if (send.data() != receive[i].data()) copy_own(send, receive[i]);
             continue;
         }
         outgoing.push_back({r, send});
@@ -119,6 +132,7 @@ Pending Communicator::start_all_gather(std::span<const std::byte> send,
 
 template <class T>
 void Communicator::all_reduce(std::span<T> values, Reduction reduction) {
+    check_on_host("all-reduce");
     if (size() == 1) return;
     if (values.size_bytes() <= kOneRoundBytes) {
         std::vector<T> all(values.size() * static_cast<std::size_t>(size()));
@@ -137,6 +151,7 @@ void Communicator::all_reduce(std::span<T> values, Reduction reduction) {
 
 template <class T>
 void Communicator::reduce_scatter(std::span<const T> values, std::span<T> slice, Reduction reduction) {
+    check_on_host("reduce-scatter");
     const auto parts = slices(values, size());
     const std::span<const T> own = parts[static_cast<std::size_t>(rank())];
     if (slice.size() != own.size())
@@ -174,6 +189,7 @@ void Communicator::broadcast(std::span<std::byte> bytes, int root) {
 }
 
 std::vector<std::string> Communicator::all_gather_text(std::string_view mine) {
+    check_on_host("all-gather of texts");
     std::vector<std::int64_t> lengths(static_cast<std::size_t>(size()));
     const auto length = static_cast<std::int64_t>(mine.size());
     all_gather(std::as_bytes(std::span(&length, 1)), rows(lengths, 1, size()));
@@ -188,6 +204,7 @@ std::vector<std::string> Communicator::all_gather_text(std::string_view mine) {
 }
 
 std::string Communicator::broadcast_text(std::string_view mine, int root) {
+    check_on_host("broadcast of a text");
     auto length = static_cast<std::int64_t>(mine.size());
     broadcast(std::as_writable_bytes(std::span(&length, 1)), root);
     std::string result(mine.substr(0, rank() == root ? mine.size() : 0));
@@ -197,6 +214,7 @@ std::string Communicator::broadcast_text(std::string_view mine, int root) {
 }
 
 void Communicator::barrier() {
+    check_on_host("barrier");
     // Dissemination: after round k each rank has heard, directly or not, from the 2^(k+1) - 1 before it.
     std::byte out{}, in{};
     for (int distance = 1; distance < size(); distance *= 2) {

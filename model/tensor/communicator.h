@@ -11,9 +11,11 @@
 
 namespace skein {
 
+class Stream;
+
 /// A non-blocking operation under way. Move-only. The memory that it reads and writes must stay in place
 /// until it is done. One dropped before it is done is abandoned: its communicator is of no more use (only for
-/// leaving on an error).
+/// leaving on an error). An operation of a communicator that has a stream goes on by itself, dropped or not.
 class Pending {
   public:
     class Operation {
@@ -21,6 +23,8 @@ class Pending {
         virtual ~Operation() = default;
         /// Moves it on; true when it is done. Not called again after that.
         virtual bool poll() = 0;
+        /// Waits as the communicator's kind does; true when it is done, as far as the host can tell.
+        virtual bool wait();
     };
 
     /// Done already.
@@ -29,7 +33,9 @@ class Pending {
 
     /// Moves it on without blocking; true when it is done. Throws what the operation meets (MpiError).
     bool poll();
-    /// Returns when it is done, and lets other threads and processes run while it waits. Throws as poll.
+    /// On host memory: returns when it is done, and lets other threads and processes run while it waits. On a
+    /// GPU's: what is queued on the communicator's user's stream from now on runs when it is done, and the
+    /// host does not wait; poll still tells when that is. Throws as poll.
     void wait();
 
   private:
@@ -54,9 +60,14 @@ constexpr std::int64_t slice_begin(std::int64_t n, int parts, int i) {
     return n * i / parts;
 }
 
-/// A group of ranks that act together on host memory. Everything but rank and size is a collective: all ranks
-/// call the same ones in the same order, from the thread that made it. A device implements start_exchange;
-/// what is made of it is the same on all. Messages may be empty and of any length.
+/// A group of ranks that act together on the memory of one device. Everything but rank, size and stream is a
+/// collective: all ranks call the same ones in the same order, from the thread that made it. A device
+/// implements start_exchange; what is made of it is the same on all. Messages may be empty and of any length.
+///
+/// One that has a stream of its own moves a GPU's memory and is made for the user of one other stream. What
+/// it starts is queued behind all that was queued on the user's stream by then, and runs on its own in the
+/// order of the calls. Reductions in the order of ranks, texts and the barrier are the host's: there they
+/// throw.
 class Communicator {
   public:
     Communicator() = default;
@@ -66,6 +77,8 @@ class Communicator {
 
     virtual int rank() const = 0;
     virtual int size() const = 0;
+    /// Its own stream; null where it moves the host's memory.
+    virtual Stream* stream() { return nullptr; }
 
     /// Sends and receives any messages to and from other ranks. The n-th message from a to b is the n-th that
     /// b expects from a in its own call, and both give it the same length. Any number may be in flight, and
@@ -78,8 +91,8 @@ class Communicator {
     /// The same ranks with an order of calls of its own.
     virtual std::unique_ptr<Communicator> duplicate() = 0;
 
-    /// send[r] goes to rank r, receive[r] comes from rank r; one span a rank. A rank's own part is copied at
-    /// once, unless both spans are the same memory.
+    /// send[r] goes to rank r, receive[r] comes from rank r; one span a rank. A rank's own part is copied as
+    /// copy_own does, unless both spans are the same memory.
     Pending start_all_to_all(std::span<const std::span<const std::byte>> send,
                              std::span<const std::span<std::byte>> receive);
     void all_to_all(std::span<const std::span<const std::byte>> send,
@@ -88,7 +101,7 @@ class Communicator {
     }
 
     /// receive[r] becomes what rank r sent; one span a rank, as long as that rank's `send`. A rank's own part
-    /// is copied at once, unless both spans are the same memory.
+    /// is copied as copy_own does, unless both spans are the same memory.
     Pending start_all_gather(std::span<const std::byte> send, std::span<const std::span<std::byte>> receive);
     void all_gather(std::span<const std::byte> send, std::span<const std::span<std::byte>> receive) {
         start_all_gather(send, receive).wait();
@@ -116,6 +129,11 @@ class Communicator {
     std::string broadcast_text(std::string_view mine, int root);
     /// Returns when every rank has called it.
     void barrier();
+
+  private:
+    /// On host memory at once; on a GPU's as an operation on the user's stream.
+    virtual void copy_own(std::span<const std::byte> from, std::span<std::byte> to);
+    void check_on_host(const char* operation);
 };
 
 /// The group of one rank.

@@ -17,6 +17,7 @@ struct Gpu {
 struct GpuReport {
     int count = 0;        ///< 0: there is none, and `missing` says why
     std::string missing;  ///< "this build has no CUDA", "the driver is too old ...", "no GPU was found"
+    bool built = true;    ///< whether this build has CUDA
 };
 
 /// What one GPU is.

@@ -3,6 +3,7 @@
 #include <device_stream.h>  // of this build: model/tensor/cuda or model/tensor/cpu_only, as CMake picks
 
 #include <memory>
+#include <optional>
 #include <utility>
 
 #include "model/tensor/device.h"
@@ -18,9 +19,9 @@ class Stream {
   public:
     /// A stream on the CPU whose kernels use up to `threads` threads.
     explicit Stream(int threads);
-    /// A stream on a GPU; `threads` are for what the host computes beside it. Throws CudaError, also where the
-    /// build has no CUDA.
-    Stream(Gpu gpu, int threads);
+    /// A stream on a GPU, or without one on the CPU; on a GPU `threads` are for what the host computes beside
+    /// it. Throws CudaError, also for a GPU where the build has no CUDA.
+    Stream(const std::optional<Gpu>& gpu, int threads);
     Stream(const Stream&) = delete;
     Stream& operator=(const Stream&) = delete;
     ~Stream();
@@ -31,6 +32,7 @@ class Stream {
         return std::visit(std::forward<F>(f), device_stream_);
     }
     Device device() const { return pool_->device(); }
+    const std::optional<Gpu>& gpu() const { return gpu_; }
     /// Threads of the host.
     int threads() const { return threads_; }
     /// The device's memory.
@@ -41,6 +43,7 @@ class Stream {
     void synchronize();
 
   private:
+    std::optional<Gpu> gpu_;
     std::shared_ptr<void> handle_;  // of the device's stream
     std::unique_ptr<Pool> pool_, host_pool_;
     int threads_;

@@ -6,6 +6,7 @@
 
 #include "model/base/error.h"
 #include "model/kernels/cuda/lt_product.h"
+#include "tests/support/cuda_runtime_shim.h"
 
 namespace skein::kernels::cuda {
 namespace {
@@ -39,22 +40,7 @@ void set_element(Operand x, std::int64_t at, float value) {
         x.f32()[at] = value;
 }
 
-}  // namespace
-
-void lt_matmul(CudaStream&, const LtCall& call) {
-    const LtProduct& p = call.product;
-    check_matrix(p.a, call.a, p);
-    check_matrix(p.b, call.b, p);
-    check_matrix(p.c, call.c, p);
-    require(p.a.dtype == p.b.dtype && (p.c.dtype == p.a.dtype || p.c.dtype == DType::f32), p,
-            "element types that do not go together");
-    require(p.compute == LtCompute::kFp32 || p.a.dtype == DType::f32, p, "TF32 of 16 bits");
-    const std::int64_t k = p.transpose_a ? p.a.rows : p.a.columns;
-    require((p.transpose_a ? p.a.columns : p.a.rows) == p.c.rows, p, "op(a) and c have other rows");
-    require((p.transpose_b ? p.b.rows : p.b.columns) == p.c.columns, p, "op(b) and c have other columns");
-    require((p.transpose_b ? p.b.columns : p.b.rows) == k, p, "op(a) and op(b) do not go together");
-    const ConstOperand a(call.a, p.a.dtype), b(call.b, p.b.dtype);
-    const Operand c(call.c, p.c.dtype);
+void multiply(ConstOperand a, ConstOperand b, Operand c, std::int64_t k, const LtProduct& p) {
     for (std::int64_t j = 0; j < p.c.columns; ++j) {
         for (std::int64_t i = 0; i < p.c.rows; ++i) {
             float sum = 0.0f;
@@ -68,6 +54,29 @@ void lt_matmul(CudaStream&, const LtCall& call) {
             set_element(c, at, sum);
         }
     }
+}
+
+}  // namespace
+
+std::string lt_version() {
+    return "cuBLASLt on the CPU";
+}
+
+void lt_matmul(CudaStream& stream, const LtCall& call) {
+    const LtProduct& p = call.product;
+    check_matrix(p.a, call.a, p);
+    check_matrix(p.b, call.b, p);
+    check_matrix(p.c, call.c, p);
+    require(p.a.dtype == p.b.dtype && (p.c.dtype == p.a.dtype || p.c.dtype == DType::f32), p,
+            "element types that do not go together");
+    require(p.compute == LtCompute::kFp32 || p.a.dtype == DType::f32, p, "TF32 of 16 bits");
+    const std::int64_t k = p.transpose_a ? p.a.rows : p.a.columns;
+    require((p.transpose_a ? p.a.columns : p.a.rows) == p.c.rows, p, "op(a) and c have other rows");
+    require((p.transpose_b ? p.b.rows : p.b.columns) == p.c.columns, p, "op(b) and c have other columns");
+    require((p.transpose_b ? p.b.columns : p.b.rows) == k, p, "op(a) and op(b) do not go together");
+    const ConstOperand a(call.a, p.a.dtype), b(call.b, p.b.dtype);
+    const Operand c(call.c, p.c.dtype);
+    test::shim::queue_on(stream.handle, [a, b, c, k, p] { multiply(a, b, c, k, p); });
 }
 
 }  // namespace skein::kernels::cuda

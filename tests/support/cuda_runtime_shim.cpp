@@ -11,6 +11,8 @@
 #include <functional>
 #include <map>
 #include <memory>
+#include <thread>
+#include <utility>
 #include <vector>
 
 #include "model/base/error.h"
@@ -57,6 +59,10 @@ class DeviceMemory {
                 free_.erase(here);
             }
     }
+    bool holds(const void* place) const {
+        const auto* at = static_cast<const std::byte*>(place);
+        return at >= begin_ && at < begin_ + kArena;
+    }
     void open(bool open) { mprotect(begin_, kArena, open ? PROT_READ | PROT_WRITE : PROT_NONE); }
 
   private:
@@ -70,7 +76,7 @@ DeviceMemory& memory() {
 }
 
 struct FakeStream {
-    std::deque<std::function<void()>> queue;
+    std::deque<std::function<bool()>> queue;  // each until it returns true
     std::uint64_t queued = 0, done = 0;
 };
 
@@ -99,22 +105,38 @@ struct OnDevice {
     }
 };
 
-void run_until(FakeStream& stream, std::uint64_t place) {
+/// One step of the work that is next; whether it is done with.
+bool advance(FakeStream& stream) {
     const OnDevice here;
-    while (stream.done < place) {
-        const std::function<void()> work = std::move(stream.queue.front());
-        stream.queue.pop_front();
-        ++stream.done;
-        work();
-    }
+    const std::function<bool()> work = stream.queue.front();
+    if (!work()) return false;
+    stream.queue.pop_front();
+    ++stream.done;
+    return true;
+}
+
+void run_until(FakeStream& stream, std::uint64_t place) {
+    while (stream.done < place)
+        if (!advance(stream)) std::this_thread::yield();
 }
 
 }  // namespace
 
 void queue_on(void* stream, std::function<void()> work) {
     if (!stream) return work();
-    of(stream).queue.push_back(std::move(work));
+    queue_until(stream, [work = std::move(work)] {
+        work();
+        return true;
+    });
+}
+
+void queue_until(void* stream, std::function<bool()> step) {
+    of(stream).queue.push_back(std::move(step));
     ++of(stream).queued;
+}
+
+bool is_on_device(const void* place) {
+    return memory().holds(place);
 }
 
 }  // namespace skein::test::shim
@@ -154,7 +176,7 @@ void record(void* event, void* stream) {
 bool is_done(void* event) {
     const FakeEvent& place = event_of(event);
     if (!place.stream || place.stream->done >= place.place) return true;
-    run_until(*place.stream, place.stream->done + 1);  // who asks often enough gets there
+    advance(*place.stream);  // who asks often enough gets there
     return place.stream->done >= place.place;
 }
 void wait(void* event) {
@@ -162,7 +184,11 @@ void wait(void* event) {
 }
 void make_wait(void* stream, void* event) {
     const FakeEvent place = event_of(event);
-    if (place.stream) queue_on(stream, [place] { run_until(*place.stream, place.place); });
+    if (!place.stream) return;
+    queue_until(stream, [place] {
+        if (place.stream->done < place.place) advance(*place.stream);
+        return place.stream->done >= place.place;
+    });
 }
 
 std::byte* allocate(std::size_t bytes) {

@@ -204,4 +204,8 @@ void gemm(CpuStream& stream, const GemmArgs& args) {
     fp32.finish();
 }
 
+std::string matmul_library(const CpuStream&) {
+    return "skein";
+}
+
 }  // namespace skein::kernels

@@ -1,6 +1,5 @@
 #include "model/kernels/gemm.h"
 
-
 #include "model/base/error.h"
 #include "model/kernels/cuda/activation.h"
 #include "model/kernels/cuda/lt_product.h"
@@ -44,6 +43,10 @@ void gemm(CudaStream& stream, const GemmArgs& args) {
     if (args.k > 0) cuda::lt_matmul(stream, cuda::lt_call(args, stream.tf32));
     if (args.accumulate) return;
     if (args.k <= 0 || args.bias || args.epilogue != Epilogue::kNone) finish(stream, args, args.k <= 0);
+}
+
+std::string matmul_library(const CudaStream&) {
+    return cuda::lt_version();
 }
 
 }  // namespace skein::kernels

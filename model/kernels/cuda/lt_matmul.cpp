@@ -167,4 +167,9 @@ void lt_matmul(CudaStream& stream, const LtCall& call) {
     static_cast<Products*>(stream.matmul_library.get())->run(static_cast<cudaStream_t>(stream.handle), call);
 }
 
+std::string lt_version() {
+    const std::size_t version = cublasLtGetVersion();  // major · 10000 + minor · 100 + patch
+    return text("cuBLASLt ", version / 10000, ".", version / 100 % 100, ".", version % 100);
+}
+
 }  // namespace skein::kernels::cuda

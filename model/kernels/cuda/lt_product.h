@@ -52,4 +52,7 @@ LtCall lt_call(const GemmArgs& args, bool tf32);
 /// Queues the product. Which algorithm: see lt_matmul.cpp. Throws CudaError, naming the product.
 void lt_matmul(CudaStream& stream, const LtCall& call);
 
+/// "cuBLASLt 13.1.0".
+std::string lt_version();
+
 }  // namespace skein::kernels::cuda

@@ -9,7 +9,7 @@ constexpr const char* kNone = "this build has no CUDA";
 }  // namespace
 
 GpuReport find_gpus() {
-    return {0, kNone};
+    return {0, kNone, false};
 }
 
 GpuProperties properties_of(Gpu) {
@@ -19,8 +19,8 @@ GpuProperties properties_of(Gpu) {
 Stream::Stream(int threads)
     : pool_(std::make_unique<Pool>()), threads_(threads), device_stream_(CpuStream{threads, pool_.get()}) {}
 
-Stream::Stream(Gpu, int) {
-    throw CudaError(kNone);
+Stream::Stream(const std::optional<Gpu>& gpu, int threads) : Stream(threads) {
+    if (gpu) throw CudaError(kNone);
 }
 
 Stream::~Stream() = default;

@@ -42,13 +42,23 @@ GpuProperties properties_of(Gpu gpu) {
 Stream::Stream(int threads)
     : pool_(std::make_unique<Pool>()), threads_(threads), device_stream_(CpuStream{threads, pool_.get()}) {}
 
-Stream::Stream(Gpu gpu, int threads)
-    : handle_(cuda::make_stream(gpu.index), [](void* stream) { cuda::destroy_stream(stream); }),
-      pool_(std::make_unique<Pool>(std::make_unique<GpuMemory>())),
-      host_pool_(std::make_unique<Pool>(std::make_unique<PinnedMemory>())),
-      threads_(threads),
-      device_stream_(CudaStream{handle_.get(), gpu.index, pool_.get(), threads, false,
-                                std::make_shared<Uploads>(*host_pool_), nullptr}) {}
+Stream::Stream(const std::optional<Gpu>& gpu, int threads) : gpu_(gpu), threads_(threads) {
+    if (!gpu) {
+        pool_ = std::make_unique<Pool>();
+        device_stream_ = CpuStream{threads, pool_.get()};
+        return;
+    }
+    handle_ = {cuda::make_stream(gpu->index), [](void* stream) { cuda::destroy_stream(stream); }};
+    pool_ = std::make_unique<Pool>(std::make_unique<GpuMemory>());
+    host_pool_ = std::make_unique<Pool>(std::make_unique<PinnedMemory>());
+    CudaStream stream;
+    stream.handle = handle_.get();
+    stream.device = gpu->index;
+    stream.pool = pool_.get();
+    stream.threads = threads;
+    stream.uploads = std::make_shared<Uploads>(*host_pool_);
+    device_stream_ = std::move(stream);
+}
 
 Stream::~Stream() {
     try {

@@ -1,0 +1,95 @@
+#include "parallel/queued_route.h"
+
+#include <algorithm>
+#include <thread>
+#include <utility>
+
+#include "model/base/error.h"
+#include "parallel/tree_sum.h"
+
+namespace skein {
+namespace {
+
+Tensor staging_for(Stream& stream, const BucketSlices& slices, GradientReduction reduction) {
+    std::int64_t most = 0;
+    if (reduction == GradientReduction::kLanes && slices.ranks() > 1)
+        for (std::size_t bucket = 0; bucket < slices.buckets(); ++bucket)
+            most = std::max(most, slices.staging_elements(bucket));
+    return Tensor::empty(stream, DType::f32, {most});
+}
+
+}  // namespace
+
+QueuedRoute::QueuedRoute(Communicator& communicator, Stream& stream, const BucketSlices& slices,
+                         const std::vector<Tensor>& sums, GradientReduction reduction)
+    : communicator_(communicator),
+      slices_(slices),
+      buffers_(sums),
+      reduction_(reduction),
+      staging_(staging_for(stream, slices, reduction)) {}
+
+QueuedRoute::~QueuedRoute() {
+    try {
+        last_.wait();  // whoever gets the staging memory next is queued behind its use here
+    } catch (const Error&) {
+        // the communicator is of no more use, and what it had queued is gone
+    }
+}
+
+void QueuedRoute::start(std::size_t bucket) {
+    const std::int64_t begin = slices_.bucket(bucket).begin;
+    if (reduction_ == GradientReduction::kFast) {
+        last_ = communicator_.start_fast_all_reduce(
+            {buffers_[0].data<float>() + begin, static_cast<std::size_t>(slices_.width(bucket))});
+        bytes_sent_ += slices_.ring_bytes(bucket);
+        return;
+    }
+    std::vector<float*> sums;
+    std::vector<const std::byte*> outgoing;
+    for (int i = 0; i < slices_.own_subtrees(); ++i) {
+        sums.push_back(buffers_[static_cast<std::size_t>(i)].data<float>() + begin);
+        outgoing.push_back(reinterpret_cast<const std::byte*>(sums.back()));
+    }
+    const std::vector<Outgoing> send = slices_.outgoing(bucket, outgoing);
+    for (const Outgoing& message : send) bytes_sent_ += static_cast<std::int64_t>(message.bytes.size());
+    communicator_.start_exchange(send, slices_.incoming(bucket, staging_.raw()));
+
+    // This rank's own slice of its sums was sent to nobody, so it may be overwritten.
+    const std::vector<float*> operands = slices_.operands(bucket, sums, staging_.data<float>());
+    float* result = sums[0] + slices_.offset(bucket, slices_.rank());
+    communicator_.stream()->run(
+        [&](auto& s) { sum_along_tree(s, slices_.merges(), operands, result, slices_.own_count(bucket)); });
+
+    const auto parts = slices_.slices(bucket, reinterpret_cast<std::byte*>(sums[0]));
+    last_ = communicator_.start_all_gather(parts[static_cast<std::size_t>(slices_.rank())], parts);
+    bytes_sent_ += slices_.gather_bytes(bucket);
+}
+
+void QueuedRoute::poll() {
+    if (!steps_.empty() && steps_.front().poll()) steps_.pop_front();
+}
+
+void QueuedRoute::forget() {
+    last_.wait();  // of a step that was left half-way
+    last_ = {};
+    bytes_sent_ = 0;
+}
+
+void QueuedRoute::finish() {
+    last_.wait();
+    steps_.push_back(std::move(last_));
+    confirm_all_but(1);
+}
+
+void QueuedRoute::confirm() {
+    confirm_all_but(0);
+}
+
+void QueuedRoute::confirm_all_but(std::size_t newest) {
+    while (steps_.size() > newest) {
+        while (!steps_.front().poll()) std::this_thread::yield();
+        steps_.pop_front();
+    }
+}
+
+}  // namespace skein
