@@ -23,6 +23,10 @@ void upload(CpuStream&, const void* host, void* to, std::size_t bytes) {
     std::memcpy(to, host, bytes);
 }
 
+void upload_input(CpuStream& stream, const void* host, void* to, std::size_t bytes) {
+    upload(stream, host, to, bytes);
+}
+
 void start_download(CpuStream&, const void* from, void* host, std::size_t bytes) {
     std::memcpy(host, from, bytes);
 }

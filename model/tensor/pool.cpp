@@ -57,6 +57,7 @@ BlockRef Pool::allocate(std::size_t bytes) {
     if (std::vector<MemoryBlock*>& free = free_[wanted]; !free.empty()) {
         MemoryBlock* block = free.back();
         free.pop_back();
+        source_->handed_out_again(block->data);
         return BlockRef(block);
     }
     std::byte* data = source_->allocate(wanted);
@@ -95,6 +96,7 @@ void Pool::release_free() {
 void Pool::give_back(MemoryBlock* block) noexcept {
     const std::lock_guard lock(mutex_);
     statistics_.in_use -= block->bytes;
+    source_->given_back(block->data);
     free_[block->bytes].push_back(block);
 }
 

@@ -26,6 +26,9 @@ class MemorySource {
     /// Aligned to 64 bytes at least; null where there is none.
     virtual std::byte* allocate(std::size_t bytes) = 0;
     virtual void release(std::byte* memory) noexcept = 0;
+    /// Its user gave the memory back to the pool; the next one gets it.
+    virtual void given_back(std::byte*) noexcept {}
+    virtual void handed_out_again(std::byte*) {}
 };
 
 /// The host's own: blocks of 1 MiB and more are aligned to, and advised to use, huge pages.

@@ -4,6 +4,15 @@
 #include "model/tensor/memory.h"
 
 namespace skein {
+namespace {
+
+void check_bytes(const Tensor& tensor, std::span<const std::byte> bytes) {
+    if (bytes.size() != tensor.bytes())
+        throw ShapeError(text("tensor: ", bytes.size(), " bytes given for ", name_of(tensor.dtype()),
+                              tensor.shape(), ", wanted ", tensor.bytes()));
+}
+
+}  // namespace
 
 Tensor Tensor::in_pool(Pool& pool, DType dtype, const Shape& shape) {
     Tensor tensor;
@@ -24,8 +33,9 @@ Tensor Tensor::zeros(Stream& stream, DType dtype, const Shape& shape) {
 }
 
 Tensor Tensor::from_bytes(Stream& stream, DType dtype, const Shape& shape, std::span<const std::byte> bytes) {
-    Tensor tensor = empty(stream, dtype, shape);
-    assign_bytes(stream, tensor, bytes);
+    Tensor tensor = in_pool(stream.input_pool(), dtype, shape);
+    check_bytes(tensor, bytes);
+    stream.run([&](auto& s) { upload_input(s, bytes.data(), tensor.raw(), bytes.size()); });
     return tensor;
 }
 
@@ -74,9 +84,7 @@ Tensor on_host(Stream& stream, const Tensor& tensor) {
 }
 
 void assign_bytes(Stream& stream, const Tensor& tensor, std::span<const std::byte> bytes) {
-    if (bytes.size() != tensor.bytes())
-        throw ShapeError(text("tensor: ", bytes.size(), " bytes given for ", name_of(tensor.dtype()),
-                              tensor.shape(), ", wanted ", tensor.bytes()));
+    check_bytes(tensor, bytes);
     stream.run([&](auto& s) { upload(s, bytes.data(), tensor.raw(), bytes.size()); });
 }
 

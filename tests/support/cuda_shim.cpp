@@ -26,6 +26,13 @@ struct Thread {
     enum class State { kReady, kAtBarrier, kAtShuffle, kReturned } state = State::kReady;
     Place place;
     std::uint64_t brought = 0;
+    struct Copy {
+        void* to;
+        const void* from;
+        std::size_t bytes;
+        bool exists;
+    };
+    std::vector<Copy> copies;  // on their way
     Fibre fibre;
 };
 
@@ -135,7 +142,9 @@ void run_block(std::span<const std::unique_ptr<Thread>> threads) {
             if (thread.state != Thread::State::kReady) continue;
             indices.thread = static_cast<int>(i);
             thread.fibre.resume();
-            if (thread.fibre.done()) thread.state = Thread::State::kReturned;
+            if (!thread.fibre.done()) continue;
+            thread.state = Thread::State::kReturned;
+            if (!thread.copies.empty()) fail("a thread returns while its copies are on their way");
         }
         if (complete_shuffles(threads)) continue;
         if (all_in(threads, Thread::State::kReturned)) return;
@@ -200,6 +209,21 @@ std::byte* dynamic_shared() {
     return static_cast<std::byte*>(shim().dynamic.get_dynamic(shim().dynamic_bytes));
 }
 
+void copy_async(void* to, const void* from, std::size_t bytes, bool exists) {
+    shim().running().copies.push_back({to, from, bytes, exists});
+}
+
+void wait_for_copies() {
+    for (const Thread::Copy& copy : shim().running().copies) {
+        if (copy.exists) {
+            std::memcpy(copy.to, copy.from, copy.bytes);
+        } else {
+            std::memset(copy.to, 0, copy.bytes);
+        }
+    }
+    shim().running().copies.clear();
+}
+
 void multiply_fragments(const std::array<MmaRegisters, kWarp>& lanes, float (*widen)(unsigned)) {
     float a[16][16], b[16][8];  // b[k][column]
     for (std::size_t lane = 0; lane < kWarp; ++lane) {
@@ -253,6 +277,7 @@ void run(const char* signature, kernels::cuda::Grid grid, int threads, int share
         for (const auto& thread : team) {
             thread->fibre.start([&kernel] { kernel(); });
             thread->state = Thread::State::kReady;
+            thread->copies.clear();
         }
         run_block(team);
     }

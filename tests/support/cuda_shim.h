@@ -34,6 +34,7 @@
 #define __device__
 #define __launch_bounds__(threads)
 #define SKEIN_UNROLL
+#define SKEIN_NO_UNROLL
 #define SKEIN_SHARED(Type, name, count)                \
     static ::skein::test::shim::SharedArray name##_of; \
     Type* const name = static_cast<Type*>(name##_of.get(sizeof(Type) * static_cast<std::size_t>(count)))
@@ -76,6 +77,10 @@ std::span<const std::uint64_t, 32> wait_for_warp(std::uint64_t value, const Plac
 void run(const char* signature, kernels::cuda::Grid grid, int threads, int shared_bytes,
          const std::function<void()>& kernel);
 std::byte* dynamic_shared();
+
+/// Copies are made when the thread waits for them: one that it does not wait for shows.
+void copy_async(void* to, const void* from, std::size_t bytes, bool exists);
+void wait_for_copies();
 
 /// One lane's registers in an mma.sync.m16n8k16, of 16-bit elements in pairs, the lower one in the low half.
 struct MmaRegisters {
@@ -170,6 +175,18 @@ void store_sixteen(T* to, const Sixteen<T>& values) {
     if (reinterpret_cast<std::uintptr_t>(to) % 16 != 0)
         shim::fail("16 bytes are written to an address off a multiple of 16");
     std::memcpy(to, &values, sizeof values);
+}
+
+template <int kBytes>
+void copy_async(void* to, const void* from, bool exists) {
+    static_assert(kBytes == 4 || kBytes == 16);
+    if (reinterpret_cast<std::uintptr_t>(to) % kBytes != 0 ||
+        reinterpret_cast<std::uintptr_t>(from) % kBytes != 0)
+        shim::fail("an asynchronous copy is off a multiple of its size");
+    shim::copy_async(to, from, kBytes, exists);
+}
+inline void wait_for_copies() {
+    shim::wait_for_copies();
 }
 
 template <class T>

@@ -11,7 +11,7 @@ struct ForwardShape {
     static constexpr int kWarps = 4, kThreads = kWarps * kWarp;
     static constexpr int kStrips = kNarrow && kWidth <= 64 ? 2 : 1;  // as many as registers take
     static constexpr bool kHeld = kNarrow && kWidth <= 128;          // query fragments
-    static constexpr int kQueries = kWarps * kStrips * 16, kKeys = kWidth <= 128 ? 64 : 32;
+    static constexpr int kQueries = kWarps * kStrips * 16, kKeys = kNarrow && kWidth <= 128 ? 64 : 32;
     static constexpr int kQueryBytes = tile_bytes<T, kWidth>(kQueries);
     static constexpr int kKeyBytes = tile_bytes<T, kWidth>(kKeys);
     static constexpr int kBytes = kQueryBytes + 2 * kKeyBytes + kQueries * kKeys / 8;
@@ -24,37 +24,43 @@ struct Running {
     float largest[kStrips][2], sum[kStrips][2];
 };
 
-/// Products of queries and keys become scores in units of kScoreUnit; what a row does not see is minus
-/// infinity.
+/// Where products of queries and keys become scores: what they are still to be multiplied by. Minus infinity
+/// is what a row does not see; `whole`: the rows see it all.
 template <class T, int kStrips, int kCount>
-__device__ inline void take_scores(const AttentionArgs& args, const HeadPlace& place, int query, int key,
-                                   Sums (&scores)[kStrips][kCount]) {
-    const float scale = args.scale * kScoreUnit<T>;
-    SKEIN_UNROLL
-    for (int strip = 0; strip < kStrips; ++strip) SKEIN_UNROLL
-    for (int h = 0; h < 2; ++h) {
-        const int row = query + strip * 16 + h * 8, visible = place.visible(row);
-        const float* bias = args.bias ? args.bias + place.bias_at(args, row) : nullptr;
+__device__ inline float take_scores(const AttentionArgs& args, const HeadPlace& place, int query, int key,
+                                    bool whole, Sums (&scores)[kStrips][kCount]) {
+    float scale = args.scale * kScoreUnit<T>;
+    const auto for_each = [&](const auto& body) {  // body(score, query, key)
         SKEIN_UNROLL
+        for (int strip = 0; strip < kStrips; ++strip) SKEIN_UNROLL
         for (int n = 0; n < kCount; ++n) SKEIN_UNROLL
-        for (int i = 0; i < 2; ++i) {
-            const int column = key + n * 8 + i;
-            float score = scores[strip][n].v[2 * h + i] * scale;
-            if (bias && column < visible) score += bias[column] * kScoreUnit<T>;
-            scores[strip][n].v[2 * h + i] = column < visible ? score : kNothing;
-        }
+        for (int i = 0; i < 4; ++i)
+            body(scores[strip][n].v[i], query + strip * 16 + i / 2 * 8, key + n * 8 + i % 2);
+    };
+    if (args.bias || !(scale > 0.0f)) {  // otherwise the largest product has the largest score
+        for_each([&](float& score, int row, int column) {
+            score *= scale;
+            if (args.bias && column < place.visible(row))
+                score = fmaf(args.bias[place.bias_at(args, row) + column], kScoreUnit<T>, score);
+        });
+        scale = 1.0f;
     }
+    if (!whole)
+        for_each([&](float& score, int row, int column) {
+            if (column >= place.visible(row)) score = kNothing;
+        });
+    return scale;
 }
 
-/// Takes a tile's scores into the running softmax: they become e^(score - largest), and what was summed
-/// before is scaled to the new largest.
+/// Takes a tile's scores · scale into the running softmax: they become e^(score - largest), and what was
+/// summed before is scaled to the new largest.
 template <class T, int kStrips, int kCount, int kOut>
-__device__ inline void take_softmax(Sums (&scores)[kStrips][kCount], Running<kStrips>& rows,
+__device__ inline void take_softmax(Sums (&scores)[kStrips][kCount], float scale, Running<kStrips>& rows,
                                     Sums (&sums)[kStrips][kOut]) {
     SKEIN_UNROLL
     for (int strip = 0; strip < kStrips; ++strip) SKEIN_UNROLL
     for (int h = 0; h < 2; ++h) {
-        float largest = rows.largest[strip][h];
+        float largest = kNothing;
         SKEIN_UNROLL
         for (int n = 0; n < kCount; ++n) SKEIN_UNROLL
         for (int i = 0; i < 2; ++i) {
@@ -66,14 +72,17 @@ __device__ inline void take_softmax(Sums (&scores)[kStrips][kCount], Running<kSt
             const float other = shuffle_xor(largest, lanes);
             largest = other > largest ? other : largest;
         }
+        const float before = rows.largest[strip][h];
+        largest *= scale;
+        if (before > largest) largest = before;
         const float shift = largest == kNothing ? 0.0f : largest;
-        const float factor = power_of<T>(rows.largest[strip][h] - shift);
+        const float factor = power_of<T>(before - shift);
         float sum = rows.sum[strip][h] * factor;
         SKEIN_UNROLL
         for (int n = 0; n < kCount; ++n) SKEIN_UNROLL
         for (int i = 0; i < 2; ++i) {
             float& score = scores[strip][n].v[2 * h + i];
-            score = power_of<T>(score - shift);
+            score = power_of<T>(fmaf(score, scale, -shift));
             sum += score;
         }
         rows.largest[strip][h] = largest;
@@ -81,6 +90,18 @@ __device__ inline void take_softmax(Sums (&scores)[kStrips][kCount], Running<kSt
         SKEIN_UNROLL
         for (int n = 0; n < kOut; ++n) SKEIN_UNROLL
         for (int i = 0; i < 2; ++i) sums[strip][n].v[2 * h + i] *= factor;
+    }
+}
+
+/// Zeros the probabilities that are dropped; `row` is the lane's first in the block's tile.
+template <int kKeys, int kStrips>
+__device__ inline void drop(const std::uint8_t* kept, int row, Sums (&scores)[kStrips][kKeys / 8]) {
+    SKEIN_UNROLL
+    for (int strip = 0; strip < kStrips; ++strip) SKEIN_UNROLL
+    for (int n = 0; n < kKeys / 8; ++n) SKEIN_UNROLL
+    for (int i = 0; i < 4; ++i) {
+        const unsigned bits = kept[(row + strip * 16 + i / 2 * 8) * (kKeys / 8) + n];
+        if ((bits >> (lane_column() + i % 2) & 1) == 0) scores[strip][n].v[i] = 0.0f;
     }
 }
 
@@ -107,8 +128,17 @@ __global__ void __launch_bounds__(128) attention_kernel(AttentionArgs args, bool
     const auto key_source =
         turned(args, key_rows<T>(args, place, args.key.data, args.key_stride, aligned), 0);
     const auto value_source = key_rows<T>(args, place, args.value.data, args.value_stride, aligned);
+    const int last = std::min(first + Shape::kQueries, place.queries) - 1;  // before first if there is none
+    const int limit = last < first ? 0 : place.visible(last);
+    const int own_last = std::min(own + kStrips * 16, place.queries) - 1;
+    const int own_limit = own_last < own ? 0 : place.visible(own_last);
+    const int own_whole = own_last < own + kStrips * 16 - 1 ? 0 : place.visible(own);  // keys that all see
+    const bool drops = args.dropout.threshold != 0;
+
     load_tile<kWidth, Shape::kQueries, Shape::kThreads>(query_source, first, place.queries, queries);
+    if (limit > 0) load_tile<kWidth, kKeys, Shape::kThreads>(key_source, 0, place.keys, keys);
     OwnRows<T, kWidth, kStrips, Shape::kHeld> own_queries(queries + (own - first) * kStride);
+    wait_for_copies();
     sync_threads();
     own_queries.hold();
 
@@ -120,38 +150,33 @@ __global__ void __launch_bounds__(128) attention_kernel(AttentionArgs args, bool
         rows.largest[strip][h] = kNothing;
         rows.sum[strip][h] = 0.0f;
     }
-    const int last = std::min(first + Shape::kQueries, place.queries) - 1;  // before first if there is none
-    const int limit = last < first ? 0 : place.visible(last);
-    const int own_last = std::min(own + kStrips * 16, place.queries) - 1;
-    const int own_limit = own_last < own ? 0 : place.visible(own_last);
+    // values come while scores are taken, the next keys while values are summed
     for (int key = 0; key < limit; key += kKeys) {
-        if (key > 0) sync_threads();  // the readers of the last tile are through
-        load_tile<kWidth, kKeys, Shape::kThreads>(key_source, key, place.keys, keys);
-        load_tile<kWidth, kKeys, Shape::kThreads>(value_source, key, place.keys, values);
-        if (args.dropout.threshold != 0)
-            load_kept<Shape::kQueries, kKeys, Shape::kThreads>(args, place, first, key, kept);
-        sync_threads();
-        if (key >= own_limit) continue;
-
-        Sums scores[kStrips][kKeys / 8];
-        multiply_rows(own_queries, keys, scores);
-        take_scores<T>(args, place, own + lane_row(), key + lane_column(), scores);
-        take_softmax<T>(scores, rows, output);
-        if (args.dropout.threshold != 0) {
-            SKEIN_UNROLL
-            for (int strip = 0; strip < kStrips; ++strip) SKEIN_UNROLL
-            for (int n = 0; n < kKeys / 8; ++n) SKEIN_UNROLL
-            for (int i = 0; i < 4; ++i) {
-                const int row = own - first + strip * 16 + i / 2 * 8 + lane_row();
-                const int bit = lane_column() + i % 2;
-                if ((kept[row * (kKeys / 8) + n] >> bit & 1) == 0) scores[strip][n].v[i] = 0.0f;
-            }
+        if (key > 0) {
+            wait_for_copies();
+            sync_threads();  // the keys are there, and the readers of the last values through
         }
-        add_weighted_rows<kWidth>(scores, values, output);
+        load_tile<kWidth, kKeys, Shape::kThreads>(value_source, key, place.keys, values);
+        if (drops) load_kept<Shape::kQueries, kKeys, Shape::kThreads>(args, place, first, key, kept);
+        Sums scores[kStrips][kKeys / 8] = {};
+        if (key < own_limit) {
+            multiply_rows(own_queries, keys, scores);
+            const float scale = take_scores<T>(args, place, own + lane_row(), key + lane_column(),
+                                               key + kKeys <= own_whole, scores);
+            take_softmax<T>(scores, scale, rows, output);
+        }
+        wait_for_copies();
+        sync_threads();  // the values are there, and the readers of the keys through
+        if (key + kKeys < limit)
+            load_tile<kWidth, kKeys, Shape::kThreads>(key_source, key + kKeys, place.keys, keys);
+        if (key < own_limit) {
+            if (drops) drop<kKeys>(kept, own - first + lane_row(), scores);
+            add_weighted_rows<kWidth>(scores, values, output);
+        }
     }
     sync_threads();  // before the queries' tile takes the output
 
-    const float raise = args.dropout.threshold != 0 ? args.dropout.scale : 1.0f;
+    const float raise = drops ? args.dropout.scale : 1.0f;
     SKEIN_UNROLL
     for (int strip = 0; strip < kStrips; ++strip) SKEIN_UNROLL
     for (int h = 0; h < 2; ++h) {

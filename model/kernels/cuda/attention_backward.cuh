@@ -17,61 +17,82 @@ struct BackwardShape {
     static constexpr int kStrips = 1;
     static constexpr bool kHeld = kNarrow && kWidth <= 64;  // the own tile's fragments
     static constexpr int kOwn = kWarps * kStrips * 16, kOther = kNarrow && kWidth <= 128 ? 64 : 32;
-    static constexpr int kPiece = 32;
+    static constexpr int kPiece = kNarrow ? 32 : 16;
     /// Channels of dK and dV that a block sums: what registers take. Wider heads take several blocks, each
     /// of which takes the scores.
     static constexpr int kOut = kWidth < 128 ? kWidth : 128;
 
+    /// Tiles of the other side in shared memory: one comes while the one before it is worked on.
+    static constexpr int kStages = kNarrow ? 2 : 1;
     static constexpr int kOwnBytes = tile_bytes<T, kWidth>(kOwn);
     static constexpr int kOtherBytes = tile_bytes<T, kWidth>(kOther);
-    static constexpr int kBytes = 2 * (kOwnBytes + kOtherBytes) + kOther * 12 + kOwn * kOther / 8;
+    static constexpr int kStageBytes = 2 * kOtherBytes + kOther * 8 + kOwn * kOther / 8;
+    static constexpr int kBytes = 2 * kOwnBytes + kStages * kStageBytes;
     static_assert(kBytes <= kMostDynamicShared);
 };
 
 /// What backward reads and needs beside the tensors.
 struct BackwardArgs {
     AttentionBackwardArgs of;
-    const float* dots;  ///< [batch, heads, query_length]: D
+    float* dots;         ///< [batch, heads, query_length]: D
+    float* log_sum_exp;  ///< likewise, in units of kScoreUnit; plus infinity where nothing is seen
     bool aligned;
 };
 
 /// One query's share in the gradients of its scores.
 struct QueryStatistics {
-    float log_sum_exp;  ///< in units of kScoreUnit; plus infinity where nothing is seen
-    float dot;
+    float log_sum_exp, dot;
     int visible;
 };
-template <class T>
 __device__ inline QueryStatistics query_statistics(const BackwardArgs& args, const HeadPlace& place,
                                                    int query) {
     if (query >= place.queries) return {-kNothing, 0.0f, 0};
     const std::int64_t at = place.statistics(args.of.forward) + query;
-    const float log_sum_exp = args.of.forward.log_sum_exp[at];
-    return {log_sum_exp == kNothing ? -kNothing : log_sum_exp * kScoreUnit<T>, args.dots[at],
-            place.visible(query)};
+    return {args.log_sum_exp[at], args.dots[at], place.visible(query)};
 }
 
 /// The block's shared memory.
 template <class T, int kWidth>
 struct BackwardTiles {
     using Shape = BackwardShape<T, kWidth>;
-    T* own[2];    ///< keys and values, or queries and output gradients
-    T* other[2];  ///< the ones against which they are multiplied
-    float* log_sum_exp;
-    float* dots;
-    int* visible;  ///< of the queries, where those are the other
-    std::uint8_t* kept;
-
-    __device__ BackwardTiles() {
-        std::byte* at = dynamic_shared();
-        for (T*& tile : own) tile = reinterpret_cast<T*>(at), at += Shape::kOwnBytes;
-        for (T*& tile : other) tile = reinterpret_cast<T*>(at), at += Shape::kOtherBytes;
-        log_sum_exp = reinterpret_cast<float*>(at), at += Shape::kOther * 4;
-        dots = reinterpret_cast<float*>(at), at += Shape::kOther * 4;
-        visible = reinterpret_cast<int*>(at), at += Shape::kOther * 4;
-        kept = reinterpret_cast<std::uint8_t*>(at);
+    /// What comes and goes: keys and values, or queries and output gradients with their statistics.
+    struct Stage {
+        T *left, *right;
+        float *log_sum_exp, *dots;
+        std::uint8_t* kept;
+    };
+    __device__ T* own_left() const { return reinterpret_cast<T*>(dynamic_shared()); }
+    __device__ T* own_right() const { return reinterpret_cast<T*>(dynamic_shared() + Shape::kOwnBytes); }
+    __device__ Stage stage(int step) const {
+        std::byte* at = dynamic_shared() + 2 * Shape::kOwnBytes + step % Shape::kStages * Shape::kStageBytes;
+        std::byte* floats = at + 2 * Shape::kOtherBytes;
+        return {reinterpret_cast<T*>(at), reinterpret_cast<T*>(at + Shape::kOtherBytes),
+                reinterpret_cast<float*>(floats), reinterpret_cast<float*>(floats + Shape::kOther * 4),
+                reinterpret_cast<std::uint8_t*>(floats + Shape::kOther * 8)};
     }
 };
+
+/// load(step) starts to bring what take(step) works on, for the steps 0 ... count - 1: one ahead where there
+/// are two stages. By the whole block.
+template <int kStages, class Load, class Take>
+__device__ inline void in_stages(int count, const Load& load, const Take& take) {
+    SKEIN_NO_UNROLL
+    for (int step = 1 - kStages; step < count; ++step) {
+        const int next = step + kStages - 1;
+        if constexpr (kStages == 1) {
+            if (step > 0) sync_threads();  // the readers of the last one are through
+            load(next);
+        }
+        if (step >= 0) {
+            wait_for_copies();
+            sync_threads();  // this one is there, and the readers of the last one are through
+        }
+        if constexpr (kStages == 2) {
+            if (next < count) load(next);
+        }
+        if (step >= 0) take(step);
+    }
+}
 
 /// The factor of what dropout keeps.
 __device__ inline float raise_of(const Dropout& dropout) {

@@ -9,6 +9,7 @@ __global__ void __launch_bounds__(128) attention_bias_gradient_kernel(BackwardAr
     constexpr int kStrips = Shape::kStrips, kStride = kTileStride<T, kWidth>;
     const AttentionArgs& forward = args.of.forward;
     const BackwardTiles<T, kWidth> tiles;
+    const auto keys = tiles.stage(0);
     const std::int64_t key_tiles = divide_up(forward.key_length, Shape::kOther);
     const int first_query = static_cast<int>(block_index() / key_tiles) * Shape::kOwn;
     const int first_key = static_cast<int>(block_index() % key_tiles) * Shape::kOther;
@@ -24,35 +25,36 @@ __global__ void __launch_bounds__(128) attention_bias_gradient_kernel(BackwardAr
             turned(forward,
                    query_rows<T>(forward, place, forward.query.data, forward.query_stride, args.aligned),
                    forward.query_offset),
-            first_query, place.queries, tiles.own[0]);
+            first_query, place.queries, tiles.own_left());
         load_tile<kWidth, Shape::kOwn, Shape::kThreads>(
             query_rows<T>(forward, place, args.of.output_gradient.data, args.of.output_gradient_stride,
                           args.aligned),
-            first_query, place.queries, tiles.own[1]);
+            first_query, place.queries, tiles.own_right());
         load_tile<kWidth, Shape::kOther, Shape::kThreads>(
             turned(forward, key_rows<T>(forward, place, forward.key.data, forward.key_stride, args.aligned),
                    0),
-            first_key, place.keys, tiles.other[0]);
+            first_key, place.keys, keys.left);
         load_tile<kWidth, Shape::kOther, Shape::kThreads>(
             key_rows<T>(forward, place, forward.value.data, forward.value_stride, args.aligned), first_key,
-            place.keys, tiles.other[1]);
+            place.keys, keys.right);
         if (forward.dropout.threshold != 0)
             load_kept<Shape::kOwn, Shape::kOther, Shape::kThreads>(forward, place, first_query, first_key,
-                                                                   tiles.kept);
+                                                                   keys.kept);
+        wait_for_copies();
         sync_threads();
-        const OwnRows<T, kWidth, kStrips, false> queries(tiles.own[0] + (row - lane_row()) * kStride),
-            output_gradients(tiles.own[1] + (row - lane_row()) * kStride);
+        const OwnRows<T, kWidth, kStrips, false> queries(tiles.own_left() + (row - lane_row()) * kStride),
+            output_gradients(tiles.own_right() + (row - lane_row()) * kStride);
         QueryStatistics rows[kStrips][2];
         SKEIN_UNROLL
         for (int strip = 0; strip < kStrips; ++strip) SKEIN_UNROLL
         for (int h = 0; h < 2; ++h)
-            rows[strip][h] = query_statistics<T>(args, place, first_query + row + strip * 16 + h * 8);
+            rows[strip][h] = query_statistics(args, place, first_query + row + strip * 16 + h * 8);
         SKEIN_UNROLL
         for (int piece = 0; piece < Shape::kOther; piece += Shape::kPiece) {
             Sums scores[kStrips][Shape::kPiece / 8], gradients[kStrips][Shape::kPiece / 8];
-            multiply_rows(queries, tiles.other[0] + piece * kStride, scores);
-            multiply_rows(output_gradients, tiles.other[1] + piece * kStride, gradients);
-            take_query_gradients<T, kWidth>(args, place, rows, tiles.kept, first_query, row, first_key,
+            multiply_rows(queries, keys.left + piece * kStride, scores);
+            multiply_rows(output_gradients, keys.right + piece * kStride, gradients);
+            take_query_gradients<T, kWidth>(args, place, rows, keys.kept, first_query, row, first_key,
                                             piece + column, scores, gradients);
             SKEIN_UNROLL
             for (int strip = 0; strip < kStrips; ++strip) SKEIN_UNROLL

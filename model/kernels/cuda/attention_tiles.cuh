@@ -126,56 +126,41 @@ __device__ inline HeadRows<T> turned(const AttentionArgs& args, HeadRows<T> rows
     return rows;
 }
 
-/// Eight elements of T as they lie in memory.
-template <class T>
-struct EightOf {
-    static constexpr int kPer = Sixteen<T>::kCount, kParts = 8 / kPer;
-    Sixteen<T> part[kParts];
-    __device__ T& at(int i) { return part[i / kPer].v[i % kPer]; }
-};
-
-/// Rows first ... first + kRows - 1 into shared memory, turned by their angles; zeros for rows at and past
-/// `rows` and for channels at and past the width. By the whole block, whose next barrier shows them.
+/// Starts to bring the rows first ... first + kRows - 1 into shared memory, turned by their angles; zeros for
+/// rows at and past `rows` and for channels at and past the width. By the whole block, which sees them after
+/// wait_for_copies() and a barrier. Asynchronous where nothing is turned and all is aligned.
 template <int kWidth, int kRows, int kThreads, class T>
 __device__ inline void load_tile(const HeadRows<const T>& from, int first, int rows, T* tile) {
-    constexpr int kEights = kWidth / 8, kAll = kRows * kEights;
-    constexpr int kAtOnce = 4;  // loads that are on their way together
-    for (int begin = thread_index(); begin < kAll; begin += kAtOnce * kThreads) {
-        EightOf<T> eights[kAtOnce];
-        SKEIN_UNROLL
-        for (int i = 0; i < kAtOnce; ++i) {
-            const int index = begin + i * kThreads, row = first + index / kEights, c = index % kEights * 8;
-            const int left = index < kAll && row < rows ? from.width - c : 0;
-            const T* at = from.data + row * from.stride + c;
-            if (from.aligned && left >= 8) {
-                SKEIN_UNROLL
-                for (int p = 0; p < EightOf<T>::kParts; ++p)
-                    eights[i].part[p] = load_sixteen(at + p * EightOf<T>::kPer);
-            } else {
-                SKEIN_UNROLL
-                for (int e = 0; e < 8; ++e) eights[i].at(e) = e < left ? at[e] : T{};
-            }
-            if (from.cosines && left > 0) {
-                const std::int64_t angle = row * std::int64_t{from.width / 2} + c / 2;
-                SKEIN_UNROLL
-                for (int e = 0; e < 8; e += 2) {
-                    if (e >= left) break;
-                    const float cosine = from.cosines[angle + e / 2], sine = from.sines[angle + e / 2];
-                    const float x = widen(eights[i].at(e)), y = widen(eights[i].at(e + 1));
-                    eights[i].at(e) = narrow<T>(x * cosine - y * sine);
-                    eights[i].at(e + 1) = narrow<T>(x * sine + y * cosine);
-                }
-            }
-        }
-        SKEIN_UNROLL
-        for (int i = 0; i < kAtOnce; ++i) {
-            const int index = begin + i * kThreads;
-            if (index >= kAll) break;
-            T* to = tile + index / kEights * kTileStride<T, kWidth> + index % kEights * 8;
+    constexpr int kEights = kWidth / 8, kAll = kRows * kEights, kStride = kTileStride<T, kWidth>;
+    static_assert(kAll % kThreads == 0);
+    if (from.aligned && !from.cosines) {
+        for (int index = thread_index(); index < kAll; index += kThreads) {
+            const int row = index / kEights, c = index % kEights * 8;
+            const bool exists = first + row < rows && c < from.width;
+            const T* at = exists ? from.data + (first + row) * from.stride + c : from.data;
+            T* to = tile + row * kStride + c;
             SKEIN_UNROLL
-            for (int p = 0; p < EightOf<T>::kParts; ++p)
-                store_sixteen(to + p * EightOf<T>::kPer, eights[i].part[p]);
+            for (int e = 0; e < 8; e += Sixteen<T>::kCount) copy_async<16>(to + e, at + e, exists);
         }
+        return;
+    }
+    SKEIN_NO_UNROLL
+    for (int index = thread_index(); index < kAll; index += kThreads) {
+        const int row = index / kEights, c = index % kEights * 8;
+        const int left = first + row < rows ? from.width - c : 0;
+        Eight x = load_eight(from.data + (first + row) * from.stride + c, left, from.aligned);
+        if (from.cosines && left > 0) {
+            const std::int64_t angle = (first + row) * std::int64_t{from.width / 2} + c / 2;
+            SKEIN_UNROLL
+            for (int e = 0; e < 8; e += 2) {
+                if (e >= left) break;
+                const float cosine = from.cosines[angle + e / 2], sine = from.sines[angle + e / 2];
+                const float even = x.v[e], odd = x.v[e + 1];
+                x.v[e] = even * cosine - odd * sine;
+                x.v[e + 1] = even * sine + odd * cosine;
+            }
+        }
+        store_eight(tile + row * kStride + c, x, 8, true);
     }
 }
 
@@ -211,8 +196,7 @@ __device__ inline void store_sums(const Sums (&sums)[kStrips][kOut / 8], T* tile
         T* at = to.data + (first + row) * to.stride + first_channel + c;
         if (to.aligned && left >= 8) {
             SKEIN_UNROLL
-            for (int p = 0; p < EightOf<T>::kParts; ++p)
-                store_sixteen(at + p * EightOf<T>::kPer, load_sixteen(from + p * EightOf<T>::kPer));
+            for (int e = 0; e < 8; e += Sixteen<T>::kCount) store_sixteen(at + e, load_sixteen(from + e));
         } else {
             for (int e = 0; e < 8 && e < left; ++e) at[e] = from[e];
         }
@@ -281,8 +265,7 @@ __device__ inline void multiply_rows(const OwnRows<T, kWidth, kStrips, kHeld>& r
     SKEIN_UNROLL
     for (int strip = 0; strip < kStrips; ++strip) SKEIN_UNROLL
     for (int n = 0; n < kCount; ++n) sums[strip][n] = {};
-    SKEIN_UNROLL
-    for (int c = 0; c < kWidth / 16; ++c) {
+    const auto multiply_chunk = [&](int c) {
         RowFragment<T> a[kStrips];
         SKEIN_UNROLL
         for (int strip = 0; strip < kStrips; ++strip) a[strip] = rows.at(strip, c);
@@ -294,6 +277,13 @@ __device__ inline void multiply_rows(const OwnRows<T, kWidth, kStrips, kHeld>& r
             for (int i = 0; i < 2; ++i) SKEIN_UNROLL
             for (int strip = 0; strip < kStrips; ++strip) multiply(sums[strip][n + i], a[strip], b[i]);
         }
+    };
+    if constexpr (sizeof(T) == 2) {
+        SKEIN_UNROLL
+        for (int c = 0; c < kWidth / 16; ++c) multiply_chunk(c);
+    } else {  // hundreds of instructions each
+        SKEIN_NO_UNROLL
+        for (int c = 0; c < kWidth / 16; ++c) multiply_chunk(c);
     }
 }
 

@@ -13,6 +13,7 @@
 /// portable.cuh for nvcc; include that one.
 #define SKEIN_SHARED(Type, name, count) __shared__ alignas(16) Type name[count]
 #define SKEIN_UNROLL _Pragma("unroll")
+#define SKEIN_NO_UNROLL _Pragma("unroll 1")
 
 namespace skein::kernels::cuda {
 
@@ -75,6 +76,25 @@ __device__ inline void store_sixteen(T* to, const Sixteen<T>& values) {
     *reinterpret_cast<uint4*>(to) = bytes;
 }
 
+/// 4 or 16 bytes to shared memory, zeros if they do not exist.
+template <int kBytes>
+__device__ inline void copy_async(void* to, const void* from, bool exists) {
+    const auto target = static_cast<unsigned>(__cvta_generic_to_shared(to));
+    const std::size_t source = __cvta_generic_to_global(from);
+    const int size = exists ? kBytes : 0;
+    if constexpr (kBytes == 16) {
+        asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(target), "l"(source), "r"(size)
+                     : "memory");
+    } else {
+        static_assert(kBytes == 4);
+        asm volatile("cp.async.ca.shared.global [%0], [%1], 4, %2;" ::"r"(target), "l"(source), "r"(size)
+                     : "memory");
+    }
+}
+__device__ inline void wait_for_copies() {
+    asm volatile("cp.async.wait_all;" ::: "memory");
+}
+
 __device__ inline float widen(float x) {
     return x;
 }
@@ -123,12 +143,14 @@ __device__ inline float exp2_approximate(float x) {
 template <class T>
 __device__ inline void mma_16x8x16(float (&d)[4], const unsigned (&a)[4], const unsigned (&b)[2]) {
     if constexpr (std::is_same_v<T, Bf16>) {
-        asm("mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, "
+        asm volatile(
+            "mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, "
             "{%0,%1,%2,%3};"
             : "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3])
             : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]));
     } else {
-        asm("mma.sync.aligned.m16n8k16.row.col.f32.f16.f16.f32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, "
+        asm volatile(
+            "mma.sync.aligned.m16n8k16.row.col.f32.f16.f16.f32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, "
             "{%0,%1,%2,%3};"
             : "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3])
             : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]));

@@ -20,8 +20,10 @@
 ///   launch<kernel>(grid, threads, stream, arguments...)
 ///   launch_with_shared<kernel>(grid, threads, bytes, stream, arguments...), dynamic_shared()   shared memory
 ///   beyond 48 KiB, up to kMostDynamicShared: a pointer to it, aligned to 16 bytes, contents undefined
-///   SKEIN_UNROLL                         before a loop that must be unrolled: it indexes what is to stay in
-///   registers
+///   SKEIN_UNROLL, SKEIN_NO_UNROLL        before a loop that must be unrolled, as it indexes what is to stay
+///   in registers, and one that must not, as its body is long
+///   copy_async<bytes>(to, from, exists), wait_for_copies()   4 or 16 bytes, aligned, to shared memory on
+///   their own: there for the thread when it has waited, for the block after the barrier that follows
 ///   mma_16x8x16<T>(d, a, b), load_matrices(r, row), load_matrices_transposed(r, row)   a warp's tensor core
 ///   and ldmatrix.x4 (fragments.cuh); narrow_two<T>(low, high) two elements in a word; exp2_approximate(x)
 ///

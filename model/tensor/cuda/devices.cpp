@@ -1,4 +1,5 @@
 #include <cstring>
+#include <map>
 #include <type_traits>
 #include <utility>
 
@@ -29,6 +30,38 @@ std::shared_ptr<void> owned_event() {
     return {cuda::make_event(), [](void* event) { cuda::destroy_event(event); }};
 }
 
+std::shared_ptr<void> owned_stream(int device) {
+    return {cuda::make_stream(device), [](void* stream) { cuda::destroy_stream(stream); }};
+}
+
+/// Memory that is written by a stream of copies and read by one of work. What the work was to read of a block
+/// that was given back must have been read before the copies write it again.
+class InputMemory final : public MemorySource {
+  public:
+    InputMemory(std::shared_ptr<void> copies, void* work) : copies_(std::move(copies)), work_(work) {}
+
+    Device device() const override { return Device::cuda; }
+    std::byte* allocate(std::size_t bytes) override { return cuda::allocate(bytes); }
+    void release(std::byte* memory) noexcept override { cuda::release(memory); }
+    void given_back(std::byte* memory) noexcept override {
+        try {
+            std::shared_ptr<void>& last_read = last_reads_[memory];
+            if (!last_read) last_read = owned_event();
+            cuda::record(last_read.get(), work_);
+        } catch (const CudaError&) {
+            // a device that has failed says so to whoever waits for it
+        }
+    }
+    void handed_out_again(std::byte* memory) override {
+        cuda::make_wait(copies_.get(), last_reads_.at(memory).get());
+    }
+
+  private:
+    std::shared_ptr<void> copies_;
+    void* work_;
+    std::map<std::byte*, std::shared_ptr<void>> last_reads_;  // events
+};
+
 }  // namespace
 
 GpuReport find_gpus() {
@@ -48,15 +81,18 @@ Stream::Stream(const std::optional<Gpu>& gpu, int threads) : gpu_(gpu), threads_
         device_stream_ = CpuStream{threads, pool_.get()};
         return;
     }
-    handle_ = {cuda::make_stream(gpu->index), [](void* stream) { cuda::destroy_stream(stream); }};
+    handle_ = owned_stream(gpu->index);
+    const std::shared_ptr<void> copies = owned_stream(gpu->index);
     pool_ = std::make_unique<Pool>(std::make_unique<GpuMemory>());
     host_pool_ = std::make_unique<Pool>(std::make_unique<PinnedMemory>());
+    input_pool_ = std::make_unique<Pool>(std::make_unique<InputMemory>(copies, handle_.get()));
     CudaStream stream;
     stream.handle = handle_.get();
     stream.device = gpu->index;
     stream.pool = pool_.get();
     stream.threads = threads;
     stream.uploads = std::make_shared<Uploads>(*host_pool_);
+    stream.uploads->own_stream = copies.get();
     device_stream_ = std::move(stream);
 }
 
@@ -89,7 +125,7 @@ void Event::wait() const {
     if (handle_) cuda::wait(handle_.get());
 }
 
-void Uploads::start(const void* host, void* to, std::size_t bytes, void* stream) {
+void* Uploads::start(const void* host, void* to, std::size_t bytes, void* stream) {
     while (!under_way_.empty() && cuda::is_done(under_way_.front().event.get())) {
         idle_.push_back(std::move(under_way_.front().event));
         under_way_.pop_front();
@@ -100,6 +136,7 @@ void Uploads::start(const void* host, void* to, std::size_t bytes, void* stream)
     cuda::copy_to_device(upload.pinned.get()->data, to, bytes, stream);
     cuda::record(upload.event.get(), stream);
     under_way_.push_back(std::move(upload));
+    return under_way_.back().event.get();
 }
 
 void zero_memory(CudaStream& stream, void* to, std::size_t bytes) {
@@ -117,6 +154,11 @@ void copy_rows(CudaStream& stream, const void* from, std::size_t from_stride, vo
 
 void upload(CudaStream& stream, const void* host, void* to, std::size_t bytes) {
     if (bytes > 0) stream.uploads->start(host, to, bytes, stream.handle);
+}
+
+void upload_input(CudaStream& stream, const void* host, void* to, std::size_t bytes) {
+    if (bytes == 0) return;
+    cuda::make_wait(stream.handle, stream.uploads->start(host, to, bytes, stream.uploads->own_stream));
 }
 
 void start_download(CudaStream& stream, const void* from, void* host, std::size_t bytes) {

@@ -7,6 +7,8 @@
 namespace skein::cuda {
 namespace {
 
+constexpr int kLeastMajor = 8;  // what the kernels are compiled for at least: A100's
+
 void check(cudaError_t status, const char* what) {
     if (status != cudaSuccess) throw CudaError(text("CUDA: ", what, ": ", cudaGetErrorString(status)));
 }
@@ -24,7 +26,7 @@ std::string version(int number) {
 
 }  // namespace
 
-GpuReport find_gpus() {
+GpuReport find_gpus() try {
     int driver = 0, runtime = 0, count = 0;
     if (cudaDriverGetVersion(&driver) != cudaSuccess || cudaRuntimeGetVersion(&runtime) != cudaSuccess)
         return {0, "CUDA's versions could not be asked"};
@@ -35,7 +37,15 @@ GpuReport find_gpus() {
     const cudaError_t status = cudaGetDeviceCount(&count);
     if (status != cudaSuccess) return {0, text("no GPU: ", cudaGetErrorString(status))};
     if (count == 0) return {0, "no GPU was found"};
+    for (int device = 0; device < count; ++device) {
+        const GpuProperties found = properties_of(device);
+        if (found.major < kLeastMajor)
+            return {0, text("GPU ", device, " (", found.name, ") is of compute capability ", found.major, ".",
+                            found.minor, ", wanted ", kLeastMajor, ".0 or later")};
+    }
     return {count, ""};
+} catch (const CudaError& error) {
+    return {0, error.what()};
 }
 
 GpuProperties properties_of(int device) {

@@ -15,8 +15,11 @@ class Uploads {
   public:
     explicit Uploads(Pool& host_pool) : host_pool_(host_pool) {}
 
-    /// Queues the copy on the stream; `host` may change once it returns.
-    void start(const void* host, void* to, std::size_t bytes, void* stream);
+    /// Queues the copy on the stream; `host` may change once it returns. Gives the event behind it.
+    void* start(const void* host, void* to, std::size_t bytes, void* stream);
+
+    /// Where copies go that are not to wait for the work of another stream.
+    void* own_stream = nullptr;
 
   private:
     struct Upload {

@@ -23,6 +23,7 @@ struct Shape {
     std::vector<std::int32_t> key_lengths{}, query_lengths{};  // empty: none
     bool bias = false, rotary = false;
     double dropout = 0.0;
+    float scale = 0.0f;    // 0: 1 / sqrt(head_width)
     std::int64_t gap = 0;  // elements between rows that nobody may write
 };
 
@@ -79,7 +80,7 @@ Outcome<T> run(const Shape& s, const Inputs& in, const RunForward& forward, cons
     AttentionArgs args;
     args.batch = s.batch, args.query_length = s.query_length, args.key_length = s.key_length;
     args.heads = s.heads, args.key_value_heads = s.key_value_heads, args.head_width = s.head_width;
-    args.scale = 1.0f / std::sqrt(static_cast<float>(s.head_width));
+    args.scale = s.scale != 0.0f ? s.scale : 1.0f / std::sqrt(static_cast<float>(s.head_width));
     args.query = query.data(), args.key = key.data(), args.value = value.data();
     args.query_stride = args.output_stride = s.heads * s.head_width + s.gap;
     args.key_stride = args.value_stride = s.key_value_heads * s.head_width + s.gap;
@@ -260,6 +261,10 @@ TYPED_TEST(CudaAttention, DropsTheCpusProbabilities) {
                       .dropout = 0.4});
     check<TypeParam>(
         {.query_length = 13, .key_length = 69, .head_width = 8, .query_offset = 5, .dropout = 0.1, .gap = 3});
+}
+
+TYPED_TEST(CudaAttention, TakesANegativeScale) {
+    check<TypeParam>({.query_length = 5, .key_length = 70, .head_width = 16, .scale = -0.5f});
 }
 
 TYPED_TEST(CudaAttention, BiasesOfMinusInfinityLeaveNothing) {
