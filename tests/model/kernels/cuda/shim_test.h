@@ -8,6 +8,7 @@
 #include <new>
 #include <vector>
 
+#include "model/tensor/cuda_stream.h"
 #include "model/tensor/float16.h"
 #include "model/tensor/pool.h"
 #include "tests/support/cuda_order.h"
