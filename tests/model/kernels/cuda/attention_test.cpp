@@ -1,3 +1,4 @@
+#include "model/kernels/attention.h"
 
 #include <algorithm>
 #include <string>

@@ -52,12 +52,12 @@ void check(std::int64_t rows, std::int64_t vocabulary, double smoothing, Gradien
         at(targets, 4) = static_cast<std::int32_t>(vocabulary) - 1;
         at(logits, 4 * vocabulary) = at(logits, 5 * vocabulary - 1) = largest;
     }
-    const float device_scale = 0.5f;
+    const Floats device_scale{0.5f};
     CrossEntropyArgs args{.rows = rows, .vocabulary = vocabulary};
     args.targets = targets.data();
     args.smoothing = smoothing;
     args.gradient_scale = smoothing > 0.0 ? 1.5f : 0.75f;
-    if (smoothing > 0.0) args.device_scale = &device_scale;
+    if (smoothing > 0.0) args.device_scale = device_scale.data();
     const auto found = in_every_order([&] {
         ShimStream stream;
         return run<T>(stream, args, logits, gradient);

@@ -1,5 +1,7 @@
 #include "model/kernels/gather_rows.h"
 
+#include <cstring>
+
 #include "tests/model/kernels/cuda/shim_test.h"
 
 namespace skein::kernels::cuda {

@@ -1,4 +1,5 @@
 // In the shim program cuBLASLt is tests/support/cuda_lt.cpp.
+#include "model/kernels/gemm.h"
 
 #include <algorithm>
 #include <type_traits>

@@ -1,13 +1,15 @@
 #include "model/kernels/layer_norm.h"
 
 #include "model/base/error.h"
-#include "model/kernels/cuda/row_in_registers.cuh"
 #include "tests/model/kernels/cuda/shim_test.h"
 
 namespace skein::kernels::cuda {
 namespace {
 
 using namespace test;
+
+/// The widest row that a block's registers hold.
+constexpr std::int64_t kWidestNorm = 16384;
 
 template <class T>
 class CudaLayerNorm : public ::testing::Test {};

@@ -4,8 +4,11 @@
 
 #include <cmath>
 #include <cstdint>
+#include <memory>
+#include <new>
 #include <vector>
 
+#include "model/tensor/cuda_stream.h"
 #include "model/tensor/float16.h"
 #include "model/tensor/pool.h"
 #include "tests/support/cuda_order.h"
@@ -19,9 +22,22 @@ namespace skein::test {
 using Floats = std::vector<float>;
 using ElementTypes = ::testing::Types<float, Bf16, F16>;
 
+/// Where the memory of a test's vectors comes from.
+class TestMemory final : public MemorySource {
+  public:
+    Device device() const override { return Device::cuda; }
+    std::byte* allocate(std::size_t bytes) override {
+        return static_cast<std::byte*>(::operator new(bytes, kAlignment));
+    }
+    void release(std::byte* memory) noexcept override { ::operator delete(memory, kAlignment); }
+
+  private:
+    static constexpr std::align_val_t kAlignment{64};
+};
+
 /// A stream whose work is done when it is queued, with memory of its own.
 struct ShimStream : CudaStream {
-    Pool memory;
+    Pool memory{std::make_unique<TestMemory>()};
     ShimStream() { pool = &memory; }
 };
 

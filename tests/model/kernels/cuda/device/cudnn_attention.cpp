@@ -264,12 +264,14 @@ bool CudnnAttention::is_nondeterministic() const {
     return state_->nondeterministic;
 }
 
-void CudnnAttention::run(const AttentionArgs& args, void* workspace) {
+void CudnnAttention::run(CudaStream& stream, const AttentionArgs& args, void* workspace) {
     if (!state_->library) {
         cudnnHandle_t library = nullptr;
         check_cudnn(cudnnCreate(&library), "cudnnCreate");
         state_->library = Handle<LibraryTraits>(library);
     }
+    check_cudnn(cudnnSetStream(state_->library.get(), static_cast<cudaStream_t>(stream.handle)),
+                "cudnnSetStream");
     float scale = args.scale, masked = -INFINITY;
     std::vector<std::int64_t> ids{kQuery, kKey, kValue, kOutput, kLogSumExp, kScale};
     std::vector<void*> places{const_cast<void*>(args.query.data),

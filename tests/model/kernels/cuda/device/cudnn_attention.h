@@ -5,6 +5,7 @@
 #include <string>
 
 #include "model/kernels/attention.h"
+#include "model/tensor/cuda_stream.h"
 
 namespace skein::test {
 
@@ -26,8 +27,8 @@ class CudnnAttention {
     std::size_t workspace_bytes() const;
     /// Whether cuDNN notes that the kernel it chose may give other bits each time.
     bool is_nondeterministic() const;
-    /// Queued on the default stream, for the operands of `args`. Throws CudaError.
-    void run(const kernels::AttentionArgs& args, void* workspace);
+    /// Queued, for the operands of `args`. Throws CudaError.
+    void run(CudaStream& stream, const kernels::AttentionArgs& args, void* workspace);
 
   private:
     struct State;

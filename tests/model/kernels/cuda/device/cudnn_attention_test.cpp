@@ -2,7 +2,6 @@
 
 #include "model/base/error.h"
 #include "model/tensor/pool.h"
-#include "tests/model/kernels/cuda/device/device_memory.h"
 #include "tests/model/kernels/cuda/shim_test.h"
 
 namespace skein::test {
@@ -56,9 +55,11 @@ TYPED_TEST(CudnnAttentionGraph, MatchesTheCpuAndGivesTheSameBitsEachTime) {
         Operands<T> found(shape), again(shape), wanted(shape);
         CudnnAttention attention(found.args);
         EXPECT_FALSE(attention.is_nondeterministic());
-        const DeviceMemory workspace = device_bytes(attention.workspace_bytes() + 1);
-        attention.run(found.args, workspace.get());
-        attention.run(again.args, workspace.get());
+        Stream stream(Gpu{0}, 1);
+        const BlockRef workspace = stream.pool().allocate(attention.workspace_bytes() + 1);
+        CudaStream queue;
+        attention.run(queue, found.args, workspace.get()->data);
+        attention.run(queue, again.args, workspace.get()->data);
         shim::set_order(shim::Order::kForward);  // waits
         EXPECT_EQ(found.output, again.output);
         EXPECT_EQ(found.log_sum_exp, again.log_sum_exp);

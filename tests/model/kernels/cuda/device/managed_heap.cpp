@@ -17,7 +17,10 @@ namespace {
 
 constexpr std::size_t kBytes = std::size_t{8} << 30;  // of address space; pages come when they are touched
 
-/// Blocks of a power of two bytes, given back to a list of their size. In front of each lies its size.
+constexpr std::size_t kManagedAlignment = 64;
+
+/// Blocks of a power of two bytes, given back to a list of their size. In front of each lies its size. Before
+/// the start, and for what was allocated then, the host's own memory.
 class ManagedHeap {
   public:
     void start() {
@@ -32,7 +35,8 @@ class ManagedHeap {
 
     void* allocate(std::size_t bytes) noexcept {
         const std::lock_guard lock(mutex_);
-        if (!begin_) return std::malloc(bytes);
+        if (!begin_)
+            return std::aligned_alloc(kManagedAlignment, (bytes / kManagedAlignment + 1) * kManagedAlignment);
         const std::size_t whole = std::bit_ceil(bytes + kHeader);
         auto& list = free_[static_cast<std::size_t>(std::countr_zero(whole))];
         std::byte* block = static_cast<std::byte*>(list);
@@ -59,7 +63,7 @@ class ManagedHeap {
     }
 
   private:
-    static constexpr std::size_t kHeader = 16;  // keeps the alignment of operator new
+    static constexpr std::size_t kHeader = kManagedAlignment;  // what follows it is as aligned as the block
     std::mutex mutex_;
     std::byte *begin_ = nullptr, *next_ = nullptr, *end_ = nullptr;
     std::array<void*, 64> free_{};
@@ -79,7 +83,8 @@ void start_managed_heap() {
     immortal.heap.start();
 }
 
-void* managed_allocate(std::size_t bytes) {
+void* managed_allocate(std::size_t bytes, std::size_t alignment = kManagedAlignment) {
+    if (alignment > kManagedAlignment) throw std::bad_alloc();
     if (void* const data = immortal.heap.allocate(bytes)) return data;
     throw std::bad_alloc();
 }
@@ -105,5 +110,14 @@ void operator delete(void* data, std::size_t) noexcept {
     skein::test::managed_release(data);
 }
 void operator delete[](void* data, std::size_t) noexcept {
+    skein::test::managed_release(data);
+}
+void* operator new(std::size_t bytes, std::align_val_t alignment) {
+    return skein::test::managed_allocate(bytes, static_cast<std::size_t>(alignment));
+}
+void operator delete(void* data, std::align_val_t) noexcept {
+    skein::test::managed_release(data);
+}
+void operator delete(void* data, std::size_t, std::align_val_t) noexcept {
     skein::test::managed_release(data);
 }

@@ -4,7 +4,8 @@ namespace skein::test {
 
 /// From now on operator new gives memory that the CPU and the GPU both reach, in this whole program: a test's
 /// vectors are operands of kernels as they are. What was allocated before stays where it is. Without it the
-/// program runs on, with ordinary memory. Throws CudaError.
+/// program runs on, with ordinary memory. To compute-sanitizer all of it is one allocation: what reads past a
+/// vector is found on the shim, by AddressSanitizer. Throws CudaError.
 void start_managed_heap();
 
 }  // namespace skein::test
