@@ -38,8 +38,7 @@ struct NcclOptions {
 /// write is undefined. The host waits only where NCCL connects ranks, which is when they first meet.
 ///
 /// Collective over all ranks of the session, each with its own group, and so is a duplicate. Session, group
-/// and stream must outlive it. Throws CudaError (no NCCL, or what it refuses) and
-/// MpiError.
+/// and stream must outlive it. Throws CudaError (no NCCL, or what it refuses) and MpiError.
 std::unique_ptr<Communicator> make_nccl_communicator(const MpiSession& session, Communicator& group,
                                                      Stream& stream, const NcclOptions& options);
 

@@ -57,6 +57,24 @@ std::string those_behind(const std::vector<ProgressBoard::Entry>& entries, std::
     return behind.empty() ? "every rank has started it" : behind;
 }
 
+// Rank 0's identifier; whether it could make one, everybody hears.
+nccl::Id agree_on_id(Communicator& group) {
+    std::string id, failure = "NCCL: rank 0 could not make an identifier";
+    if (group.rank() == 0) {
+        try {
+            const nccl::Id made = nccl::make_id();
+            id.assign(made.begin(), made.end());
+        } catch (const CudaError& error) {
+            failure = error.what();
+        }
+    }
+    id = group.broadcast_text(id, 0);
+    nccl::Id agreed{};
+    if (id.size() != agreed.size()) throw CudaError(failure);
+    std::copy(id.begin(), id.end(), agreed.begin());
+    return agreed;
+}
+
 // What outlives the communicator where a Pending does.
 class Connection {
   public:
@@ -67,21 +85,9 @@ class Connection {
           handle_(cuda_stream(own_).handle),
           board_(session, group),
           rank_(session.rank()) {
-        // Whether rank 0 could make it, everybody hears.
-        std::string id, failure;
-        if (group.rank() == 0) try {
-                const nccl::Id made = nccl::make_id();
-                id.assign(made.begin(), made.end());
-            } catch (const CudaError& error) {
-                failure = error.what();
-            }
-        id = group.broadcast_text(id, 0);
-        nccl::Id bytes{};
-        if (id.size() != bytes.size())
-            throw CudaError(failure.empty() ? "NCCL: rank 0 could not make an identifier" : failure);
-        std::copy(id.begin(), id.end(), bytes.begin());
+        const nccl::Id id = agree_on_id(group);
         begin("connection");
-        comm_ = nccl::start(bytes, group.size(), group.rank());
+        comm_ = nccl::start(id, group.size(), group.rank());
         settle();
         under_way_.clear();
     }

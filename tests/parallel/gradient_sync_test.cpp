@@ -335,6 +335,29 @@ TEST_P(GradientSyncTest, ARankThatFailsToMakeItKeepsNobodyWaiting) {
     EXPECT_EQ(data_.all_reduce_value(std::int64_t{fails}), 1);
 }
 
+TEST_P(FourLanesTest, ARankThatDoesNotComeEndsTheOthersWait) {
+    if (data_.size() == 1 || GetParam() != GradientRoute::kNccl) GTEST_SKIP() << "only NCCL's waits end";
+    const int stuck = data_.size() - 1;
+    const auto run = [&] {
+        const auto nccl = make_nccl(GetParam(), session_, data_, stream_, {.timeout_seconds = 0.05});
+        GradientSync sync(*nccl, parameters_, stream_, options(4));
+        if (data_.rank() != stuck) {
+            run_step(sync, {1, 4, 16});
+            sync.confirm();
+        }
+        throw Error("not waited for");
+    };
+    std::string line;
+    try {
+        run();
+    } catch (const Error& error) {
+        line = error.what();
+    }
+    data_.barrier();
+    EXPECT_EQ(line.find("not waited for") != line.npos, data_.rank() == stuck) << line;
+    EXPECT_EQ(line.find(text("rank ", stuck, " has started 1;")) != line.npos, data_.rank() != stuck) << line;
+}
+
 TEST_P(FourLanesTest, ALaneOutOfTurnIsAnError) {
     GradientSync sync(gradients_, parameters_, stream_, options(4));
     EXPECT_THROW(sync.begin_lane(sync.own_lanes().begin), Error);  // no step has begun

@@ -133,6 +133,8 @@ TEST(Options, AValueThatIsNotAllowedNamesOptionFoundAndAllowed) {
                                               {"schedule.warmup", "%"},
                                               {"train.seed", "-1"},
                                               {"parallel.overlap", "maybe"},
+                                              {"parallel.transport", "pigeon"},
+                                              {"parallel.timeout", "0"},
                                               {"optimizer.epsilon", "0"},
                                               {"parallel.tensor", "2"},
                                               {"train.steps", "99999999999999999999"}}) {
