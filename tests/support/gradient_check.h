@@ -11,6 +11,7 @@
 #include "model/autograd/tape.h"
 #include "tests/support/random_values.h"
 #include "tests/support/scalar_graph.h"
+#include "tests/support/test_device.h"
 
 namespace skein::test {
 
@@ -65,10 +66,6 @@ inline void expect_close(const std::vector<float>& found, const std::vector<doub
             << what << ", element " << i;
 }
 
-inline std::vector<float> floats_of(const Tensor& tensor) {
-    return {tensor.span<float>().begin(), tensor.span<float>().end()};
-}
-
 /// Checks an op in three steps. The gradient of the fp64 reference is that of finite differences (central, in
 /// fp64: 1e-6 is far above their error of about 1e-9). The op's value is the reference's value. The gradient
 /// that the tape gives for Σ c_i y_i with random c is the reference's, once written over and once added to
@@ -97,12 +94,11 @@ inline void check_gradients(const TapeOp& op, const ReferenceOp& reference, std:
                 << "finite differences of the reference, input " << n << ", element " << i;
         }
 
-    Stream stream(threads);
+    Stream stream(test_gpu(), threads);
     std::vector<Leaf> leaves(inputs.size());
     for (std::size_t n = 0; n < inputs.size(); ++n) {
         leaves[n].value = Tensor::from<float>(stream, inputs[n].shape, inputs[n].values);
-        leaves[n].gradient = Tensor::empty(stream, DType::f32, inputs[n].shape);
-        std::ranges::fill(leaves[n].gradient.span<float>(), 1e30f);  // stale: must be written over
+        leaves[n].gradient = filled(stream, inputs[n].shape, 1e30f);  // stale: must be written over
     }
     for (const double times : {1.0, 2.0}) {
         Tape tape(stream);
@@ -111,13 +107,13 @@ inline void check_gradients(const TapeOp& op, const ReferenceOp& reference, std:
         const Var y = op(tape, vars);
         std::vector<double> values;
         for (const fp64::Scalar& scalar : wanted.values) values.push_back(scalar.value());
-        expect_close(floats_of(y.value()), values, tolerance, "value");
+        expect_close(floats_of(stream, y.value()), values, tolerance, "value");
         tape.backward(y, Tensor::from<float>(stream, y.shape(), coefficients));
         for (std::size_t n = 0; n < inputs.size(); ++n) {
             std::vector<double> gradient;
             for (const fp64::Scalar& scalar : variables[n].values)
                 gradient.push_back(times * graph.gradient(scalar));
-            expect_close(floats_of(leaves[n].gradient), gradient, tolerance,
+            expect_close(floats_of(stream, leaves[n].gradient), gradient, tolerance,
                          "gradient of input " + std::to_string(n));
             EXPECT_EQ(leaves[n].pending_uses, 0);
         }

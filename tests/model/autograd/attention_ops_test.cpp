@@ -157,7 +157,7 @@ TEST(CrossAttention, OfATensorToItselfSumsBothGradients) {
 }
 
 TEST(Attention, RefusesShapesThatDoNotFit) {
-    Stream stream(1);
+    Stream stream(test_gpu(), 1);
     Tape tape(stream);
     const auto constant = [&](const Shape& shape) {
         return tape.constant(Tensor::zeros(stream, DType::f32, shape));

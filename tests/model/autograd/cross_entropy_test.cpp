@@ -23,7 +23,7 @@ struct Outcome {
 
 Outcome run(const Problem& p, const std::vector<float>& hidden, const std::vector<float>& weight,
             int threads = 2, bool twice = false) {
-    Stream stream(threads);
+    Stream stream(test_gpu(), threads);
     Leaf hidden_leaf, weight_leaf;
     hidden_leaf.value = Tensor::from<float>(stream, {p.samples * p.length, p.width}, hidden);
     weight_leaf.value = Tensor::from<float>(stream, {p.vocabulary, p.width}, weight);
@@ -37,13 +37,12 @@ Outcome run(const Problem& p, const std::vector<float>& hidden, const std::vecto
             tape.leaf(hidden_leaf), tape.leaf(weight_leaf), targets,
             {.label_smoothing = p.smoothing, .gradient_scale = p.gradient_scale, .length = p.length});
         tape.backward(sums.root);
-        outcome.loss.assign(sums.loss.span<double>().begin(), sums.loss.span<double>().end());
-        outcome.nll.assign(sums.nll.span<double>().begin(), sums.nll.span<double>().end());
-        outcome.correct.assign(sums.correct.span<std::int64_t>().begin(),
-                               sums.correct.span<std::int64_t>().end());
+        outcome.loss = values_of<double>(stream, sums.loss);
+        outcome.nll = values_of<double>(stream, sums.nll);
+        outcome.correct = values_of<std::int64_t>(stream, sums.correct);
     }
-    outcome.hidden = floats_of(hidden_leaf.gradient);
-    outcome.weight = floats_of(weight_leaf.gradient);
+    outcome.hidden = floats_of(stream, hidden_leaf.gradient);
+    outcome.weight = floats_of(stream, weight_leaf.gradient);
     return outcome;
 }
 
@@ -161,7 +160,7 @@ TEST(LinearCrossEntropy, IsTheSameOverSeveralBlocksOfRows) {
 }
 
 TEST(LinearCrossEntropy, OnAnInferenceTapeGivesTheSameLossAndTouchesNoGradient) {
-    Stream stream(2);
+    Stream stream(test_gpu(), 2);
     Leaf weight;
     weight.value = Tensor::from<float>(stream, {7, 5}, random_floats(35, 2));
     const Tensor targets =
@@ -175,13 +174,12 @@ TEST(LinearCrossEntropy, OnAnInferenceTapeGivesTheSameLossAndTouchesNoGradient) 
     Tape tape(stream);
     const LossSums recorded =
         linear_cross_entropy(tape.constant(hidden), tape.leaf(weight), targets, {.length = 3});
-    for (const int sample : {0, 1})
-        EXPECT_EQ(inferred.loss.span<double>()[sample], recorded.loss.span<double>()[sample]);
+    EXPECT_EQ(values_of<double>(stream, inferred.loss), values_of<double>(stream, recorded.loss));
     EXPECT_THROW(inference.backward(inferred.root), ShapeError);
 }
 
 TEST(LinearCrossEntropy, RefusesTargetsThatAreNotSamplesOfTheLength) {
-    Stream stream(1);
+    Stream stream(test_gpu(), 1);
     Tape tape(stream, Tape::Mode::kInference);
     const Var hidden = tape.constant(Tensor::zeros(stream, DType::f32, {6, 2}));
     const Var weight = tape.constant(Tensor::zeros(stream, DType::f32, {4, 2}));

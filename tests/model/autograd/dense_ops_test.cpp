@@ -24,7 +24,7 @@ TEST(Linear, GradientsMatchFiniteDifferencesWithAndWithoutBias) {
 }
 
 TEST(Linear, RefusesShapesThatDoNotFit) {
-    Stream stream(1);
+    Stream stream(test_gpu(), 1);
     Tape tape(stream);
     const auto constant = [&](const Shape& shape) {
         return tape.constant(Tensor::zeros(stream, DType::f32, shape));
@@ -115,7 +115,7 @@ TEST(Embedding, GradientsMatchFiniteDifferencesWithRepeatedIdsPositionsScaleAndD
 }
 
 TEST(Embedding, RefusesPositionsPastTheContext) {
-    Stream stream(1);
+    Stream stream(test_gpu(), 1);
     Tape tape(stream);
     const Var table = tape.constant(Tensor::zeros(stream, DType::f32, {4, 2}));
     const Var positions = tape.constant(Tensor::zeros(stream, DType::f32, {3, 2}));

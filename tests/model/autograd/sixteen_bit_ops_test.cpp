@@ -31,7 +31,7 @@ Tensor converted(Stream& stream, const Tensor& tensor, DType dtype) {
     return out;
 }
 std::vector<float> floats(Stream& stream, const Tensor& tensor) {
-    return floats_of(converted(stream, tensor, DType::f32));
+    return floats_of(stream, converted(stream, tensor, DType::f32));
 }
 
 struct Result {
@@ -44,12 +44,11 @@ struct Result {
 /// by way of an op in between; the others are leaves, whose gradients are fp32.
 Result run(const TapeOp& op, const std::vector<Input>& inputs, std::size_t activations, DType rounded,
            DType dtype) {
-    Stream stream(2);
+    Stream stream(test_gpu(), 2);
     std::vector<Leaf> leaves(inputs.size());
     for (std::size_t n = 0; n < inputs.size(); ++n) {
         const Tensor exact = Tensor::from<float>(stream, inputs[n].shape, inputs[n].values);
-        leaves[n].gradient = Tensor::empty(stream, DType::f32, inputs[n].shape);
-        std::ranges::fill(leaves[n].gradient.span<float>(), 1e30f);  // stale: must be written over
+        leaves[n].gradient = filled(stream, inputs[n].shape, 1e30f);  // stale: must be written over
         leaves[n].value = exact;
         if (inputs[n].shape.rank() < 2) continue;
         leaves[n].value = converted(stream, converted(stream, exact, rounded), DType::f32);
@@ -73,7 +72,7 @@ Result run(const TapeOp& op, const std::vector<Input>& inputs, std::size_t activ
     Result result;
     result.value = floats(stream, y.value());
     tape.backward(y, converted(stream, seed, dtype));
-    for (const Leaf& leaf : leaves) result.gradients.push_back(floats_of(leaf.gradient));
+    for (const Leaf& leaf : leaves) result.gradients.push_back(floats_of(stream, leaf.gradient));
     return result;
 }
 
@@ -187,7 +186,7 @@ TEST(SixteenBits, AttentionRoundsItsResultWhichBackwardReads) {
 TEST(SixteenBits, TheLossIsOfFp32LogitsAndItsGradientIsRoundedBeforeTheProductsWithIt) {
     const std::vector<std::int32_t> targets{3, 0, 6, 2, -1, 4};
     for (const DType dtype : {DType::bf16, DType::f16}) {
-        Stream stream(2);
+        Stream stream(test_gpu(), 2);
         struct Outcome {
             std::vector<double> loss;
             std::vector<float> hidden, weight;
@@ -207,9 +206,8 @@ TEST(SixteenBits, TheLossIsOfFp32LogitsAndItsGradientIsRoundedBeforeTheProductsW
                 tape.leaf(hidden), tape.leaf(weight), Tensor::from<std::int32_t>(stream, {2, 3}, targets),
                 {.label_smoothing = 0.1, .gradient_scale = 0.25, .length = 3});
             tape.backward(sums.root);
-            return Outcome{{sums.loss.span<double>().begin(), sums.loss.span<double>().end()},
-                           floats_of(hidden.gradient),
-                           floats_of(weight.gradient)};
+            return Outcome{values_of<double>(stream, sums.loss), floats_of(stream, hidden.gradient),
+                           floats_of(stream, weight.gradient)};
         };
         const Outcome wanted = outcome(DType::f32), found = outcome(dtype);
         EXPECT_EQ(found.loss, wanted.loss) << "the same products in fp32";
@@ -220,7 +218,7 @@ TEST(SixteenBits, TheLossIsOfFp32LogitsAndItsGradientIsRoundedBeforeTheProductsW
 }
 
 TEST(SixteenBits, AGradientThatComesInTwoPartsIsAddedInItsDtype) {
-    Stream stream(1);
+    Stream stream(test_gpu(), 1);
     const auto tensor = [&](float x) {
         return converted(stream, Tensor::from<float>(stream, {1, 1}, std::vector<float>{x}), DType::bf16);
     };
@@ -243,7 +241,7 @@ TEST(SixteenBits, AGradientThatComesInTwoPartsIsAddedInItsDtype) {
                                      t.pass_gradient(b, dy);
                                  });
     tape.backward(both, tensor(1));
-    EXPECT_EQ(floats_of(leaf.gradient), std::vector<float>{256}) << "257 is no bf16 value";
+    EXPECT_EQ(floats_of(stream, leaf.gradient), std::vector<float>{256}) << "257 is no bf16 value";
 }
 
 }  // namespace

@@ -13,30 +13,32 @@ namespace {
 Leaf make_leaf(Stream& stream, const Shape& shape, std::vector<float> values) {
     Leaf leaf;
     leaf.value = Tensor::from<float>(stream, shape, values);
-    leaf.gradient = Tensor::empty(stream, DType::f32, shape);
-    std::ranges::fill(leaf.gradient.span<float>(), 1e30f);  // stale
+    leaf.gradient = filled(stream, shape, 1e30f);  // stale
     return leaf;
+}
+
+/// factor · x, by way of the host.
+Tensor product(Stream& stream, const Tensor& x, float factor) {
+    std::vector<float> values = floats_of(stream, x);
+    for (float& value : values) value *= factor;
+    return Tensor::from<float>(stream, x.shape(), values);
 }
 
 /// y = factor · x as an op of this test: its gradient is passed as a tensor of its own.
 Var scaled(const Var& x, float factor) {
-    Tensor y = Tensor::empty(x.tape().stream(), DType::f32, x.shape());
-    for (std::size_t i = 0; i < y.span<float>().size(); ++i)
-        y.span<float>()[i] = factor * x.value().span<float>()[i];
-    return x.tape().record(y, {x}, [node = NodeRef(x), factor](Tape& tape, const Tensor& dy) {
-        Tensor dx = Tensor::empty(tape.stream(), DType::f32, dy.shape());
-        for (std::size_t i = 0; i < dx.span<float>().size(); ++i)
-            dx.span<float>()[i] = factor * dy.span<float>()[i];
-        tape.pass_gradient(node, dx);
-    });
+    return x.tape().record(product(x.tape().stream(), x.value(), factor), {x},
+                           [node = NodeRef(x), factor](Tape& tape, const Tensor& dy) {
+                               tape.pass_gradient(node, product(tape.stream(), dy, factor));
+                           });
 }
 
 /// a + b, whose gradient goes to both as one shared tensor.
 Var plus(const Var& a, const Var& b) {
-    Tensor y = Tensor::empty(a.tape().stream(), DType::f32, a.shape());
-    for (std::size_t i = 0; i < y.span<float>().size(); ++i)
-        y.span<float>()[i] = a.value().span<float>()[i] + b.value().span<float>()[i];
-    return a.tape().record(y, {a, b},
+    Stream& stream = a.tape().stream();
+    std::vector<float> values = floats_of(stream, a.value());
+    const std::vector<float> others = floats_of(stream, b.value());
+    for (std::size_t i = 0; i < values.size(); ++i) values[i] += others[i];
+    return a.tape().record(Tensor::from<float>(stream, a.shape(), values), {a, b},
                            [a_node = NodeRef(a), b_node = NodeRef(b)](Tape& tape, const Tensor& dy) {
                                tape.pass_gradient(a_node, dy);
                                tape.pass_gradient(b_node, dy);
@@ -48,7 +50,7 @@ Tensor ones(Stream& stream, std::int64_t count) {
 }
 
 TEST(Tape, ALeafUsedTwiceSumsBothAndIsFinalOnlyAfterItsFirstUse) {
-    Stream stream(1);
+    Stream stream(test_gpu(), 1);
     Leaf twice = make_leaf(stream, {2}, {1, 2}), once = make_leaf(stream, {2}, {3, 4});
     std::vector<const Leaf*> final_leaves;
     int ops_done = 0;
@@ -65,8 +67,8 @@ TEST(Tape, ALeafUsedTwiceSumsBothAndIsFinalOnlyAfterItsFirstUse) {
     const Var c = scaled(tape.leaf(twice), 3);
     EXPECT_EQ(twice.pending_uses, 2);
     tape.backward(plus(b, c), ones(stream, 2));
-    EXPECT_EQ(floats_of(twice.gradient), (std::vector<float>{5, 5}));
-    EXPECT_EQ(floats_of(once.gradient), (std::vector<float>{1, 1}));
+    EXPECT_EQ(floats_of(stream, twice.gradient), (std::vector<float>{5, 5}));
+    EXPECT_EQ(floats_of(stream, once.gradient), (std::vector<float>{1, 1}));
     EXPECT_EQ(final_leaves, (std::vector<const Leaf*>{&once, &twice}));
     EXPECT_EQ(final_after,
               (std::vector<int>{2, 3}));  // ops go backwards: 3, 2, 1 makes once final, 0 makes twice
@@ -75,19 +77,19 @@ TEST(Tape, ALeafUsedTwiceSumsBothAndIsFinalOnlyAfterItsFirstUse) {
 }
 
 TEST(Tape, ALeafTwiceInOneOpCountsTwiceAndIsFinalOnce) {
-    Stream stream(1);
+    Stream stream(test_gpu(), 1);
     Leaf leaf = make_leaf(stream, {2}, {1, 2});
     int finals = 0;
     Tape tape(stream);
     tape.on_leaf_final = [&](Leaf&) { ++finals; };
     const Var x = tape.leaf(leaf);
     tape.backward(plus(x, x), ones(stream, 2));
-    EXPECT_EQ(floats_of(leaf.gradient), (std::vector<float>{2, 2}));
+    EXPECT_EQ(floats_of(stream, leaf.gradient), (std::vector<float>{2, 2}));
     EXPECT_EQ(finals, 1);
 }
 
 TEST(Tape, LeavesBecomeFinalInTheReverseOrderOfTheirUse) {
-    Stream stream(1);
+    Stream stream(test_gpu(), 1);
     std::vector<Leaf> leaves;
     for (int i = 0; i < 4; ++i) leaves.push_back(make_leaf(stream, {3, 3}, random_floats(9, 5)));
     Tape tape(stream);
@@ -100,21 +102,21 @@ TEST(Tape, LeavesBecomeFinalInTheReverseOrderOfTheirUse) {
 }
 
 TEST(Tape, GradientsOfTwoTapesAddUpAndTheFirstAfterClearingOverwrites) {
-    Stream stream(1);
+    Stream stream(test_gpu(), 1);
     Leaf leaf = make_leaf(stream, {2}, {1, 2});
     for (int pass = 1; pass <= 2; ++pass) {
         Tape tape(stream);
         tape.backward(scaled(tape.leaf(leaf), 3), ones(stream, 2));
-        EXPECT_EQ(floats_of(leaf.gradient), std::vector<float>(2, 3.0f * static_cast<float>(pass)));
+        EXPECT_EQ(floats_of(stream, leaf.gradient), std::vector<float>(2, 3.0f * static_cast<float>(pass)));
     }
     leaf.accumulate = false;
     Tape tape(stream);
     tape.backward(scaled(tape.leaf(leaf), 4), ones(stream, 2));
-    EXPECT_EQ(floats_of(leaf.gradient), (std::vector<float>{4, 4}));
+    EXPECT_EQ(floats_of(stream, leaf.gradient), (std::vector<float>{4, 4}));
 }
 
 TEST(Tape, ALeafOnTwoOpenTapesIsFinalAfterTheLastOfThem) {
-    Stream stream(1);
+    Stream stream(test_gpu(), 1);
     Leaf leaf = make_leaf(stream, {2}, {1, 2});
     Tape first(stream), second(stream);
     int finals = 0;
@@ -127,7 +129,7 @@ TEST(Tape, ALeafOnTwoOpenTapesIsFinalAfterTheLastOfThem) {
 }
 
 TEST(Tape, ATapeDroppedWithoutBackwardForgetsItsUses) {
-    Stream stream(1);
+    Stream stream(test_gpu(), 1);
     Leaf leaf = make_leaf(stream, {2}, {1, 2});
     {
         Tape tape(stream);
@@ -139,18 +141,18 @@ TEST(Tape, ATapeDroppedWithoutBackwardForgetsItsUses) {
 }
 
 TEST(Tape, BranchesThatTheResultDoesNotUseSendNothingButFinishTheirUses) {
-    Stream stream(1);
+    Stream stream(test_gpu(), 1);
     Leaf leaf = make_leaf(stream, {2}, {1, 2}), unused = make_leaf(stream, {2}, {1, 2});
     Tape tape(stream);
     const Var dead = scaled(tape.leaf(unused), 7);
     tape.backward(scaled(tape.leaf(leaf), 3), ones(stream, 2));
-    EXPECT_EQ(floats_of(leaf.gradient), (std::vector<float>{3, 3}));
+    EXPECT_EQ(floats_of(stream, leaf.gradient), (std::vector<float>{3, 3}));
     EXPECT_FALSE(unused.accumulate);
     EXPECT_EQ(unused.pending_uses, 0);
 }
 
 TEST(Tape, ASharedGradientIsCopiedBeforeItIsAddedTo) {
-    Stream stream(1);
+    Stream stream(test_gpu(), 1);
     Leaf leaf = make_leaf(stream, {2}, {1, 1});
     Tape tape(stream);
     const Var x = scaled(tape.leaf(leaf), 1);
@@ -159,7 +161,7 @@ TEST(Tape, ASharedGradientIsCopiedBeforeItIsAddedTo) {
     const Var more = scaled(a, 1000);
     // walked back: more gives a a tensor of its own, to which sum adds, while b takes sum's
     tape.backward(plus(sum, more), ones(stream, 2));
-    EXPECT_EQ(floats_of(leaf.gradient), (std::vector<float>{10 * 1001 + 100, 10 * 1001 + 100}));
+    EXPECT_EQ(floats_of(stream, leaf.gradient), (std::vector<float>{10 * 1001 + 100, 10 * 1001 + 100}));
 
     leaf.accumulate = false;
     Tape other(stream);
@@ -170,22 +172,22 @@ TEST(Tape, ASharedGradientIsCopiedBeforeItIsAddedTo) {
     // to read
     const Var both = plus(c, d);
     other.backward(plus(both, late), ones(stream, 2));
-    EXPECT_EQ(floats_of(leaf.gradient), (std::vector<float>{10 * 1001 + 100, 10 * 1001 + 100}));
+    EXPECT_EQ(floats_of(stream, leaf.gradient), (std::vector<float>{10 * 1001 + 100, 10 * 1001 + 100}));
 }
 
 TEST(Tape, TheSeedStaysAsTheCallerGaveIt) {
-    Stream stream(1);
+    Stream stream(test_gpu(), 1);
     Leaf leaf = make_leaf(stream, {2}, {1, 1});
     const Tensor seed = ones(stream, 2);
     Tape tape(stream);
     const Var x = scaled(tape.leaf(leaf), 1), y = scaled(x, 2);
     tape.backward(plus(x, plus(y, x)), seed);
-    EXPECT_EQ(floats_of(leaf.gradient), (std::vector<float>{4, 4}));
-    EXPECT_EQ(floats_of(seed), (std::vector<float>{1, 1}));
+    EXPECT_EQ(floats_of(stream, leaf.gradient), (std::vector<float>{4, 4}));
+    EXPECT_EQ(floats_of(stream, seed), (std::vector<float>{1, 1}));
 }
 
 TEST(Tape, WhatOpsSavedIsFreedWhileBackwardGoesOn) {
-    Stream stream(1);
+    Stream stream(test_gpu(), 1);
     Leaf weight = make_leaf(stream, {64, 64}, random_floats(64 * 64, 1));
     Tape tape(stream);
     Var x = tape.constant(Tensor::from<float>(stream, {512, 64}, random_floats(512 * 64, 2)));
@@ -204,7 +206,7 @@ TEST(Tape, WhatOpsSavedIsFreedWhileBackwardGoesOn) {
 }
 
 TEST(Tape, AnInferenceTapeRecordsNothingAndFreesAsItGoes) {
-    Stream stream(1);
+    Stream stream(test_gpu(), 1);
     Leaf weight = make_leaf(stream, {64, 64}, random_floats(64 * 64, 1));
     Tape tape(stream, Tape::Mode::kInference);
     const std::size_t before = stream.pool().statistics().in_use;
@@ -219,7 +221,7 @@ TEST(Tape, AnInferenceTapeRecordsNothingAndFreesAsItGoes) {
 }
 
 TEST(Tape, OpsOfConstantsKeepNoBackward) {
-    Stream stream(1);
+    Stream stream(test_gpu(), 1);
     Tape tape(stream);
     const auto held = std::make_shared<int>(0);
     const Var x = tape.constant(ones(stream, 2));
@@ -229,7 +231,7 @@ TEST(Tape, OpsOfConstantsKeepNoBackward) {
 }
 
 TEST(Tape, RefusesASeedOfAnotherShape) {
-    Stream stream(1);
+    Stream stream(test_gpu(), 1);
     Leaf leaf = make_leaf(stream, {2}, {1, 2});
     Tape tape(stream);
     EXPECT_THROW(tape.backward(scaled(tape.leaf(leaf), 1), ones(stream, 3)), ShapeError);

@@ -112,6 +112,21 @@ TEST(Generate, OfATargetIsAFunctionOfSeedAlone) {
     EXPECT_TRUE(std::ranges::equal(until, std::span(found).first(first + 1)));
 }
 
+TEST(Generate, OnAGpuGivesTheCpusTokens) {
+    if (!test_gpu()) GTEST_SKIP() << "SKEIN_TEST_DEVICE is the CPU";
+    SmallModel gpu(small_config()), cpu(small_config(), 1, DType::f32, std::nullopt);
+    const Ids prompt{3, 4};
+    for (const GenerateOptions& options : {greedy(20), sampled(20, 7)})
+        EXPECT_EQ(generate(gpu.model, gpu.stream, prompt, options),
+                  generate(cpu.model, cpu.stream, prompt, options));
+    const ModelConfig config = with_context(small_pair_config(), 24);
+    SmallPairModel pair_gpu(config), pair_cpu(config, 1, DType::f32, std::nullopt);
+    const Ids source{3, 4, 5, kEnd};
+    for (const GenerateOptions& options : {greedy(20), sampled(20, 7)})
+        EXPECT_EQ(generate(pair_gpu.model, pair_gpu.stream, source, kBegin, options),
+                  generate(pair_cpu.model, pair_cpu.stream, source, kBegin, options));
+}
+
 TEST(Generate, ATargetIsNoLongerThanTheContext) {
     SmallPairModel small(small_pair_config());
     const std::int64_t context = small.model.config().context;

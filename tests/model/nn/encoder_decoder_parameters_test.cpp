@@ -25,7 +25,7 @@ std::int64_t paper_parameters(std::int64_t width, std::int64_t heads, std::int64
     config.norm = NormPlace::kPost, config.position = PositionKind::kSinusoidal;
     config.layers = 1, config.heads = heads, config.width = width, config.feed_forward = feed_forward;
     config.context = 2, config.vocabulary = 3;
-    Stream stream(2);
+    Stream stream(test_gpu(), 2);
     const EncoderDecoder model(stream, config, 1);
     const std::int64_t encoder = elements_of(model, "encoder.0."), decoder = elements_of(model, "decoder.0."),
                        table = elements_of(model, "token_embedding");
@@ -39,7 +39,7 @@ TEST(EncoderDecoder, HasThePapersNumberOfParameters) {
 }
 
 TEST(EncoderDecoder, OptionsDecideWhichParametersThereAre) {
-    Stream stream(1);
+    Stream stream(test_gpu(), 1);
     const auto tables = [&](const ModelConfig& config) {
         const EncoderDecoder model(stream, config, 1);
         std::map<std::string, std::int64_t> rows;
@@ -83,13 +83,13 @@ TEST(EncoderDecoder, StartsWithXavierMatricesAndTablesOfUnitRows) {
     config.share_embeddings = config.tie_embeddings = false;
     for (const std::int64_t key_value_heads : {0, 1}) {
         config.key_value_heads = key_value_heads;
-        Stream stream(2);
+        Stream stream(test_gpu(), 2);
         const EncoderDecoder model(stream, config, 5);
         for (std::size_t i = 0; i < model.parameters().size(); ++i) {
             const Parameter& parameter = model.parameters()[i];
             const std::string& name = parameter.name;
             SCOPED_TRACE(name);
-            const std::vector<float> values = floats_of(parameter.leaf.value);
+            const std::vector<float> values = floats_of(stream, parameter.leaf.value);
             if (name.ends_with(".bias") || name.find("norm") != std::string::npos) {
                 EXPECT_EQ(values, std::vector<float>(values.size(), name.ends_with(".bias") ? 0.0f : 1.0f));
                 continue;

@@ -10,10 +10,10 @@
 
 namespace skein::test {
 
-inline fp64::Parameters parameters_of(const ParameterList& parameters) {
+inline fp64::Parameters parameters_of(Stream& stream, const ParameterList& parameters) {
     fp64::Parameters out;
     for (std::size_t i = 0; i < parameters.size(); ++i) {
-        const auto values = parameters[i].leaf.value.span<float>();
+        const auto values = floats_of(stream, parameters[i].leaf.value);
         out[parameters[i].name].assign(values.begin(), values.end());
     }
     return out;
@@ -47,7 +47,7 @@ template <class Case>
 void expect_matches_reference(const Case& c) {
     SCOPED_TRACE(c.name);
     typename Case::Small small(c.config);
-    const fp64::ModelResult wanted = c.reference(parameters_of(small.model.parameters()), true);
+    const fp64::ModelResult wanted = c.reference(parameters_of(small.stream, small.model.parameters()), true);
     for (const double passes : {1.0, 2.0}) {  // written over first, then added to
         const auto found = small.forward_backward(c.inputs, c.context, c.options);
         ASSERT_EQ(found.loss.size(), wanted.loss.size());
@@ -71,8 +71,8 @@ void expect_matches_reference(const Case& c) {
 template <class Case>
 void expect_reference_matches_finite_differences(const Case& c) {
     SCOPED_TRACE(c.name);
-    const typename Case::Small small(c.config);
-    const fp64::Parameters parameters = parameters_of(small.model.parameters());
+    typename Case::Small small(c.config);
+    const fp64::Parameters parameters = parameters_of(small.stream, small.model.parameters());
     const fp64::ModelResult result = c.reference(parameters, true);
     for (const auto& [name, values] : parameters) {
         const std::vector<float> direction = random_floats(count(values), 77);

@@ -11,9 +11,8 @@
 namespace skein::test {
 namespace {
 
-std::vector<float> values_of(const Parameter& parameter) {
-    const auto values = parameter.leaf.value.span<float>();
-    return {values.begin(), values.end()};
+std::vector<float> values_of(Stream& stream, const Parameter& parameter) {
+    return floats_of(stream, parameter.leaf.value);
 }
 
 std::vector<float> initial(InitialValues kind, std::uint64_t seed, std::uint32_t number, std::int64_t first,
@@ -66,11 +65,11 @@ TEST(InitialValues, HaveTheDistributionAskedFor) {
 }
 
 TEST(ParameterList, SlicesOfEverySplitAreSlicesOfTheWhole) {
-    Stream stream(2);
+    Stream stream(test_gpu(), 2);
     const Shape shape{5, 7, 6};
     for (const InitialValues kind : {InitialValues::normal(0.02), InitialValues::xavier_uniform(10, 20)}) {
         ParameterList whole_list;
-        const std::vector<float> whole = values_of(whole_list.add(stream, 11, "w", shape, kind));
+        const std::vector<float> whole = values_of(stream, whole_list.add(stream, 11, "w", shape, kind));
         for (int axis = 0; axis < 3; ++axis)
             for (int part = 0; part < 3; ++part) {
                 ParameterList list;
@@ -78,7 +77,7 @@ TEST(ParameterList, SlicesOfEverySplitAreSlicesOfTheWhole) {
                 const Parameter& slice = list.add(stream, 11, "w", shape, kind, layout);
                 ASSERT_EQ(slice.leaf.value.shape(), layout.local(shape));
                 const Shape local = slice.leaf.value.shape();
-                const std::vector<float> values = values_of(slice);
+                const std::vector<float> values = values_of(stream, slice);
                 std::size_t i = 0;
                 for (std::int64_t x = 0; x < local[0]; ++x)
                     for (std::int64_t y = 0; y < local[1]; ++y)
@@ -94,10 +93,10 @@ TEST(ParameterList, SlicesOfEverySplitAreSlicesOfTheWhole) {
 TEST(ParameterList, StartsTheSameForAnyNumberOfThreads) {
     std::vector<float> first;
     for (const int threads : {1, 2, 3}) {
-        Stream stream(threads);
+        Stream stream(test_gpu(), threads);
         ParameterList list;
-        const std::vector<float> values =
-            values_of(list.add(stream, 11, "w", {700, 211}, InitialValues::normal(1.0)));  // several blocks
+        const std::vector<float> values = values_of(
+            stream, list.add(stream, 11, "w", {700, 211}, InitialValues::normal(1.0)));  // several blocks
         if (threads == 1) first = values;
         EXPECT_EQ(values, first);
     }
@@ -116,7 +115,7 @@ TEST(Transformer, HasGpt2sNumberOfParameters) {
     // one layer and small tables stand for all: 124,439,808 floats would be half a gigabyte
     ModelConfig config;
     config.layers = 1, config.heads = 12, config.width = 768, config.context = 2, config.vocabulary = 3;
-    Stream stream(2);
+    Stream stream(test_gpu(), 2);
     const Transformer model(stream, config, 1);
     const std::int64_t layer = elements_of(model, "decoder.0."),
                        tokens = elements_of(model, "token_embedding") / 3;
@@ -130,12 +129,12 @@ TEST(Transformer, StartsAsGpt2DoesWithSmallerProjectionsIntoTheResidualStream) {
     ModelConfig config;
     config.layers = 3, config.heads = 4, config.width = 128, config.context = 200, config.vocabulary = 300;
     config.tie_embeddings = false;
-    Stream stream(2);
+    Stream stream(test_gpu(), 2);
     const Transformer model(stream, config, 5);
     for (std::size_t i = 0; i < model.parameters().size(); ++i) {
         const Parameter& parameter = model.parameters()[i];
         SCOPED_TRACE(parameter.name);
-        const std::vector<float> values = values_of(parameter);
+        const std::vector<float> values = values_of(stream, parameter);
         if (parameter.name.ends_with(".bias"))
             EXPECT_EQ(values, std::vector<float>(values.size(), 0.0f));
         else if (parameter.name.find("norm") != std::string::npos)
@@ -151,7 +150,7 @@ TEST(Transformer, StartsAsGpt2DoesWithSmallerProjectionsIntoTheResidualStream) {
 TEST(Transformer, NamesAreUniqueAndOnlyMatricesDecay) {
     ModelConfig config = small_config();
     config.tie_embeddings = false;
-    Stream stream(1);
+    Stream stream(test_gpu(), 1);
     const Transformer model(stream, config, 5);
     std::set<std::string> names;
     for (std::size_t i = 0; i < model.parameters().size(); ++i) {
@@ -167,7 +166,7 @@ TEST(Transformer, NamesAreUniqueAndOnlyMatricesDecay) {
 }
 
 TEST(Transformer, OnlyPreNormStacksHaveAFinalNorm) {
-    Stream stream(1);
+    Stream stream(test_gpu(), 1);
     ModelConfig config = small_config();
     EXPECT_EQ(elements_of(Transformer(stream, config, 1), "decoder.norm."), 2 * 12);
     config.norm = NormPlace::kPost;
@@ -175,7 +174,7 @@ TEST(Transformer, OnlyPreNormStacksHaveAFinalNorm) {
 }
 
 TEST(Transformer, OptionsDecideWhichParametersThereAre) {
-    Stream stream(1);
+    Stream stream(test_gpu(), 1);
     ModelConfig config = small_config();
     EXPECT_EQ(elements_of(Transformer(stream, config, 1), "head"), 0);
     config.tie_embeddings = false;

@@ -11,8 +11,8 @@ namespace {
 const DType kBoth[] = {DType::bf16, DType::f16};
 
 /// Parameters as forward reads them: rounded, so that what is left to differ is what the pass itself rounds.
-fp64::Parameters rounded_parameters(const ParameterList& parameters, DType dtype) {
-    fp64::Parameters out = parameters_of(parameters);
+fp64::Parameters rounded_parameters(Stream& stream, const ParameterList& parameters, DType dtype) {
+    fp64::Parameters out = parameters_of(stream, parameters);
     for (std::size_t i = 0; i < parameters.size(); ++i)
         if (parameters[i].global_shape.rank() >= 2)
             for (double& value : out[parameters[i].name]) {
@@ -44,7 +44,8 @@ void expect_close_to_fp64(const ModelConfig& config, const Inputs& inputs, const
         SCOPED_TRACE(name_of(dtype));
         const double unit = dtype == DType::bf16 ? 0x1p-8 : 0x1p-11;
         Small small(config, 1, dtype);
-        const fp64::ModelResult wanted = reference(rounded_parameters(small.model.parameters(), dtype));
+        const fp64::ModelResult wanted =
+            reference(rounded_parameters(small.stream, small.model.parameters(), dtype));
         const auto found = small.forward_backward(inputs, context, options);
         for (std::int64_t sample = 0; sample < count(wanted.loss); ++sample)
             EXPECT_NEAR(at(found.loss, sample), at(wanted.loss, sample),
@@ -117,7 +118,9 @@ TEST(SixteenBitModel, OnlyMatricesAndTablesHaveCopiesAndThesePastTheValuesAreRef
     }
     const Tokens tokens(2, 7, 17);
     const SmallModel::Sums before = small.forward(tokens);
-    for (float& value : parameters[0].leaf.value.span<float>()) value *= 1.5f;
+    std::vector<float> values = floats_of(small.stream, parameters[0].leaf.value);
+    for (float& value : values) value *= 1.5f;
+    assign(small.stream, parameters[0].leaf.value, values);
     EXPECT_EQ(small.forward(tokens), before) << "forward reads the copies";
     parameters.refresh_copies(small.stream);
     const SmallModel::Sums after = small.forward(tokens);

@@ -8,8 +8,10 @@
 #include <vector>
 
 #include "model/base/error.h"
+#include "model/kernels/cross_entropy.h"
 #include "model/nn/transformer.h"
 #include "tests/support/random_values.h"
+#include "tests/support/test_device.h"
 
 namespace skein::test {
 
@@ -76,9 +78,9 @@ inline void randomize(Stream& stream, ParameterList& parameters) {
         const bool gamma = parameter.name.find("norm.weight") != std::string::npos;
         const auto values = random_floats(parameter.leaf.value.elements(),
                                           1000 + static_cast<std::uint32_t>(i), 0.3f, gamma ? 1.0f : 0.0f);
-        std::ranges::copy(values, parameter.leaf.value.span<float>().begin());
-        parameter.leaf.gradient = Tensor::empty(stream, DType::f32, parameter.leaf.value.shape());
-        std::ranges::fill(parameter.leaf.gradient.span<float>(), 1e30f);  // stale: must be written over
+        assign(stream, parameter.leaf.value, values);
+        parameter.leaf.gradient =
+            filled(stream, parameter.leaf.value.shape(), 1e30f);  // stale: must be written over
     }
 }
 
@@ -87,14 +89,43 @@ inline void clear_gradients(ParameterList& parameters) {
 }
 
 /// All parameters' gradients, by name.
-inline NamedGradients gradients_of(const ParameterList& parameters) {
+inline NamedGradients gradients_of(Stream& stream, const ParameterList& parameters) {
     NamedGradients all;
     for (std::size_t i = 0; i < parameters.size(); ++i) {
         EXPECT_TRUE(parameters[i].leaf.accumulate) << parameters[i].name << " has no gradient";
-        const auto gradient = parameters[i].leaf.gradient.span<float>();
-        all.emplace_back(parameters[i].name, std::vector<float>(gradient.begin(), gradient.end()));
+        all.emplace_back(parameters[i].name, floats_of(stream, parameters[i].leaf.gradient));
     }
     return all;
+}
+
+/// The same losses, computed beside other rows (see row_tolerance).
+inline void expect_alike(Stream& stream, const std::vector<double>& found, const std::vector<double>& wanted,
+                         DType dtype = DType::f32) {
+    ASSERT_EQ(found.size(), wanted.size());
+    for (std::size_t i = 0; i < found.size(); ++i)
+        EXPECT_NEAR(found[i], wanted[i], row_tolerance(stream, dtype) * wanted[i]) << "element " << i;
+}
+
+/// -log p of each row's target under its logits, and whether it is the likeliest.
+struct RowLosses {
+    std::vector<double> nll;
+    std::vector<std::int64_t> correct;
+};
+inline RowLosses losses_of_rows(Stream& stream, const Tensor& logits,
+                                const std::vector<std::int32_t>& targets) {
+    const std::int64_t rows = logits.shape()[0];
+    const Tensor wanted = Tensor::from<std::int32_t>(stream, {rows}, targets),
+                 loss = Tensor::empty(stream, DType::f64, {rows}),
+                 nll = Tensor::empty(stream, DType::f64, {rows}),
+                 correct = Tensor::empty(stream, DType::i64, {rows});
+    kernels::CrossEntropyArgs args{.rows = rows, .vocabulary = logits.shape()[1]};
+    args.logits = logits.data<float>();
+    args.targets = wanted.data<std::int32_t>();
+    args.loss = loss.data<double>();
+    args.nll = nll.data<double>();
+    args.correct = correct.data<std::int64_t>();
+    stream.run([&](auto& s) { kernels::cross_entropy(s, args); });
+    return {values_of<double>(stream, nll), values_of<std::int64_t>(stream, correct)};
 }
 
 /// A decoder-only model with random parameters, computing in `dtype`.
@@ -102,8 +133,9 @@ struct SmallModel {
     Stream stream;
     Transformer model;
 
-    explicit SmallModel(const ModelConfig& config, int threads = 1, DType dtype = DType::f32)
-        : stream(threads), model(stream, config, 42) {
+    explicit SmallModel(const ModelConfig& config, int threads = 1, DType dtype = DType::f32,
+                        const std::optional<Gpu>& gpu = test_gpu())
+        : stream(gpu, threads), model(stream, config, 42) {
         randomize(stream, model.parameters());
         model.parameters().keep_copies(stream, dtype);
     }
@@ -113,17 +145,16 @@ struct SmallModel {
         std::vector<std::int64_t> correct;
         friend bool operator==(const Sums&, const Sums&) = default;
     };
-    static Sums on_host(const LossSums& sums) {
-        const auto host = [](auto span) { return std::vector(span.begin(), span.end()); };
-        return {host(sums.loss.span<double>()), host(sums.nll.span<double>()),
-                host(sums.correct.span<std::int64_t>())};
+    static Sums sums_of(Stream& stream, const LossSums& sums) {
+        return {values_of<double>(stream, sums.loss), values_of<double>(stream, sums.nll),
+                values_of<std::int64_t>(stream, sums.correct)};
     }
 
     Sums run(Tape& tape, const Tokens& tokens, const PassContext& pass = {},
              const LossOptions& options = {}) {
         const LossSums sums = model.loss(tape, tokens.on(stream), pass, options);
         if (tape.records()) tape.backward(sums.root);
-        return on_host(sums);
+        return sums_of(stream, sums);
     }
     Sums forward(const Tokens& tokens, const PassContext& pass = {}, const LossOptions& options = {}) {
         Tape tape(stream, Tape::Mode::kInference);
@@ -136,7 +167,7 @@ struct SmallModel {
         return run(tape, tokens, pass, options);
     }
     void clear_gradients() { test::clear_gradients(model.parameters()); }
-    NamedGradients gradients() const { return gradients_of(model.parameters()); }
+    NamedGradients gradients() { return gradients_of(stream, model.parameters()); }
 };
 
 }  // namespace skein::test

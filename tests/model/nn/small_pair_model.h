@@ -81,15 +81,16 @@ struct SmallPairModel {
     Stream stream;
     EncoderDecoder model;
 
-    explicit SmallPairModel(const ModelConfig& config, int threads = 1, DType dtype = DType::f32)
-        : stream(threads), model(stream, config, 42) {
+    explicit SmallPairModel(const ModelConfig& config, int threads = 1, DType dtype = DType::f32,
+                            const std::optional<Gpu>& gpu = test_gpu())
+        : stream(gpu, threads), model(stream, config, 42) {
         randomize(stream, model.parameters());
         model.parameters().keep_copies(stream, dtype);
     }
     Sums run(Tape& tape, const Pairs& pairs, const PassContext& pass = {}, const LossOptions& options = {}) {
         const LossSums sums = model.loss(tape, pairs.on(stream), pass, options);
         if (tape.records()) tape.backward(sums.root);
-        return SmallModel::on_host(sums);
+        return SmallModel::sums_of(stream, sums);
     }
     Sums forward(const Pairs& pairs, const PassContext& pass = {}, const LossOptions& options = {}) {
         Tape tape(stream, Tape::Mode::kInference);
@@ -101,7 +102,7 @@ struct SmallPairModel {
         return run(tape, pairs, pass, options);
     }
     void clear_gradients() { test::clear_gradients(model.parameters()); }
-    NamedGradients gradients() const { return gradients_of(model.parameters()); }
+    NamedGradients gradients() { return gradients_of(stream, model.parameters()); }
 };
 
 }  // namespace skein::test

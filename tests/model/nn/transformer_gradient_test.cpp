@@ -77,15 +77,18 @@ TEST(TransformerGradient, MatchesTheFp64ReferenceForEveryParameterAndConfigurati
 
 TEST(TransformerGradient, ProjectionsArePackedUnlessKeyValueHeadsAreFewer) {
     SmallModel small(small_config());
-    const fp64::Parameters parameters = parameters_of(small.model.parameters());
+    const fp64::Parameters parameters = parameters_of(small.stream, small.model.parameters());
     EXPECT_EQ(parameters.at("decoder.0.attention.qkv.weight").size(), 3u * 12 * 12);
     EXPECT_FALSE(parameters.contains("decoder.0.attention.query.weight"));
     ModelConfig grouped = small_config();
     grouped.key_value_heads = 1;
-    const SmallModel other(grouped);
-    EXPECT_EQ(parameters_of(other.model.parameters()).at("decoder.0.attention.query.weight").size(),
-              12u * 12);
-    EXPECT_EQ(parameters_of(other.model.parameters()).at("decoder.0.attention.key_value.weight").size(),
+    SmallModel other(grouped);
+    EXPECT_EQ(
+        parameters_of(other.stream, other.model.parameters()).at("decoder.0.attention.query.weight").size(),
+        12u * 12);
+    EXPECT_EQ(parameters_of(other.stream, other.model.parameters())
+                  .at("decoder.0.attention.key_value.weight")
+                  .size(),
               2u * 6 * 12);
 }
 

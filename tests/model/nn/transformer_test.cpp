@@ -5,7 +5,6 @@
 #include <cmath>
 
 #include "model/base/error.h"
-#include "model/kernels/cross_entropy.h"
 #include "tests/model/nn/small_model.h"
 #include "tests/support/gradient_check.h"
 
@@ -53,10 +52,9 @@ TEST(Transformer, ASamplesLossIsTheSameBitsInWhicheverPassItIs) {
                 PassContext part = pass;
                 part.first_sample += first;
                 const SmallModel::Sums found = small.forward(tokens.slice(first, last), part);
-                for (std::int64_t sample = first; sample < last; ++sample) {
-                    EXPECT_EQ(at(found.loss, sample - first), at(whole.loss, sample));
-                    EXPECT_EQ(at(found.nll, sample - first), at(whole.nll, sample));
-                }
+                expect_alike(small.stream, found.loss,
+                             {whole.loss.begin() + first, whole.loss.begin() + last});
+                expect_alike(small.stream, found.nll, {whole.nll.begin() + first, whole.nll.begin() + last});
             }
     }
 }
@@ -89,7 +87,8 @@ TEST(Transformer, TwoPassesAddUpToOne) {
     const auto parts = small.gradients();
     for (std::size_t i = 0; i < whole.size(); ++i)
         // sums over 36 rows in another order: a few ulp of the typical element
-        expect_close(parts[i].second, {whole[i].second.begin(), whole[i].second.end()}, 2e-6, whole[i].first);
+        expect_close(parts[i].second, {whole[i].second.begin(), whole[i].second.end()},
+                     2e-6 + row_tolerance(small.stream), whole[i].first);
 }
 
 TEST(Transformer, PaddingAtTheEndOfASampleChangesNeitherItsLossNorItsGradients) {
@@ -103,11 +102,14 @@ TEST(Transformer, PaddingAtTheEndOfASampleChangesNeitherItsLossNorItsGradients) 
     const SmallModel::Sums without = small.forward_backward(plain, pass);
     const auto gradients = small.gradients();
     small.clear_gradients();
-    EXPECT_EQ(small.forward_backward(padded, pass), without);
+    const SmallModel::Sums with = small.forward_backward(padded, pass);
+    expect_alike(small.stream, with.loss, without.loss);
+    expect_alike(small.stream, with.nll, without.nll);
+    EXPECT_EQ(with.correct, without.correct);
     const auto found = small.gradients();
     for (std::size_t i = 0; i < found.size(); ++i)
-        expect_close(found[i].second, {gradients[i].second.begin(), gradients[i].second.end()}, 2e-6,
-                     found[i].first);
+        expect_close(found[i].second, {gradients[i].second.begin(), gradients[i].second.end()},
+                     2e-6 + row_tolerance(small.stream), found[i].first);
 }
 
 /// The loss of the token at each position alone, as forward over the whole sample gives it.
@@ -183,18 +185,11 @@ TEST(Transformer, DecodingWithTheCacheIsTheForwardPassBitForBit) {
                     else
                         at(last.targets, i) = -1;
                 }
-                std::vector<double> loss(2), nll(2);
-                std::vector<std::int64_t> correct(2);
-                kernels::CrossEntropyArgs args{.rows = 2, .vocabulary = config.vocabulary};
-                args.logits = logits.data<float>();
-                args.targets = targets.data();
-                args.loss = loss.data();
-                args.nll = nll.data();
-                args.correct = correct.data();
-                small.stream.run([&](auto& s) { kernels::cross_entropy(s, args); });
+                SCOPED_TRACE(text("after position ", t - 1));
+                const RowLosses found = losses_of_rows(small.stream, logits, targets);
                 const SmallModel::Sums forward = small.forward(last);
-                EXPECT_EQ(nll, forward.nll) << "after position " << t - 1;
-                EXPECT_EQ(correct, forward.correct);
+                expect_alike(small.stream, found.nll, forward.nll, dtype);
+                if (row_tolerance(small.stream) == 0.0) EXPECT_EQ(found.correct, forward.correct);
             }
         }
 }
@@ -204,12 +199,14 @@ TEST(Transformer, DecodesASampleAsItWouldAlone) {
     const Tokens tokens(3, 5, 17);
     DecodeState together = small.model.start_decoding(small.stream, 3, 9);
     const std::vector<float> logits =
-        floats_of(small.model.decode(small.stream, tokens.on(small.stream).ids, together));
+        floats_of(small.stream, small.model.decode(small.stream, tokens.on(small.stream).ids, together));
     for (std::int64_t sample = 0; sample < 3; ++sample) {
         DecodeState alone = small.model.start_decoding(small.stream, 1, 9);
         const Tokens one = tokens.slice(sample, sample + 1);
-        EXPECT_EQ(floats_of(small.model.decode(small.stream, one.on(small.stream).ids, alone)),
-                  std::vector<float>(logits.begin() + sample * 17, logits.begin() + (sample + 1) * 17));
+        expect_close(
+            floats_of(small.stream, small.model.decode(small.stream, one.on(small.stream).ids, alone)),
+            {logits.begin() + sample * 17, logits.begin() + (sample + 1) * 17}, row_tolerance(small.stream),
+            "logits");
     }
 }
 
@@ -257,9 +254,9 @@ TEST(Transformer, ASecondStepAsksTheSystemForNoMemory) {
 }
 
 TEST(SinusoidalPositions, AlternateSineAndCosineOverTheDimension) {
-    Stream stream(1);
+    Stream stream(test_gpu(), 1);
     for (const std::int64_t width : {6, 7}) {
-        const std::vector<float> table = floats_of(sinusoidal_positions(stream, 50, width));
+        const std::vector<float> table = floats_of(stream, sinusoidal_positions(stream, 50, width));
         for (std::int64_t t = 0; t < 50; ++t)
             for (std::int64_t i = 0; 2 * i < width; ++i) {
                 const double angle =
@@ -283,17 +280,19 @@ TEST(Transformer, EmbeddingsAreScaledByRootWidthWhereSinusoidsAreAdded) {
     SmallModel learned(config), fixed(with_sinusoids);
     const auto parameter = [](SmallModel& small, const std::string& name) {
         for (std::size_t i = 0; i < small.model.parameters().size(); ++i)
-            if (small.model.parameters()[i].name == name)
-                return small.model.parameters()[i].leaf.value.span<float>();
+            if (small.model.parameters()[i].name == name) return small.model.parameters()[i].leaf.value;
         throw std::logic_error("no parameter " + name);
     };
     for (std::size_t i = 0; i < fixed.model.parameters().size(); ++i) {
         const Parameter& from = fixed.model.parameters()[i];
-        std::ranges::copy(from.leaf.value.span<float>(), parameter(learned, from.name).begin());
+        assign(learned.stream, parameter(learned, from.name), floats_of(fixed.stream, from.leaf.value));
     }
-    for (float& value : parameter(learned, "token_embedding.weight")) value *= 4.0f;
-    const std::vector<float> sinusoids = floats_of(sinusoidal_positions(learned.stream, config.context, 16));
-    std::ranges::copy(sinusoids, parameter(learned, "position_embedding.weight").begin());
+    const Tensor table = parameter(learned, "token_embedding.weight");
+    std::vector<float> values = floats_of(learned.stream, table);
+    for (float& value : values) value *= 4.0f;
+    assign(learned.stream, table, values);
+    assign(learned.stream, parameter(learned, "position_embedding.weight"),
+           floats_of(fixed.stream, sinusoidal_positions(fixed.stream, config.context, 16)));
     const Tokens tokens(2, 9, 17);
     EXPECT_EQ(learned.forward(tokens), fixed.forward(tokens));
 }
