@@ -10,6 +10,8 @@
 #include <nlohmann/json.hpp>
 
 #include "model/base/error.h"
+#include "model/tensor/device.h"
+#include "parallel/nccl_communicator.h"
 
 namespace skein {
 
@@ -36,6 +38,17 @@ std::string xxhash_version() {
     return text(version / 10000, ".", version / 100 % 100, ".", version % 100);
 }
 
+std::string cuda_version() {
+    const GpuReport gpus = find_gpus();
+    if (!gpus.built) return "not in this build";
+    return text(gpus.runtime, gpus.count > 0 ? text(", ", gpus.count, " GPUs") : text("; ", gpus.missing));
+}
+
+std::string nccl_version() {
+    const NcclReport nccl = find_nccl();
+    return nccl.version.empty() ? nccl.missing : nccl.version;
+}
+
 }  // namespace
 
 std::string version_text() {
@@ -51,7 +64,8 @@ std::string version_text() {
                 "zlib           ", zlibVersion(), "\n",                //
                 "nlohmann-json  ", NLOHMANN_JSON_VERSION_MAJOR, ".", NLOHMANN_JSON_VERSION_MINOR, ".",
                 NLOHMANN_JSON_VERSION_PATCH, "\n",  //
-                "CUDA           not in this build\n");
+                "CUDA           ", cuda_version(), "\n",  //
+                "NCCL           ", nccl_version(), "\n");
 }
 
 }  // namespace skein

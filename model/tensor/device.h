@@ -18,6 +18,7 @@ struct GpuReport {
     int count = 0;        ///< 0: there is none, and `missing` says why
     std::string missing;  ///< "this build has no CUDA", "the driver is too old ...", "no GPU was found"
     bool built = true;    ///< whether this build has CUDA
+    std::string runtime;  ///< "13.0": CUDA's version in it
 };
 
 /// What one GPU is.

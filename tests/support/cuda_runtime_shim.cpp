@@ -151,6 +151,10 @@ GpuReport find_gpus() {
     return {gpus, gpus > 0 ? "" : "no GPU was found"};
 }
 
+std::string runtime_version() {
+    return "on the CPU";
+}
+
 GpuProperties properties_of(int) {
     return {"CUDA on the CPU", 9, 0, kArena, 1, 13000, 13000};
 }

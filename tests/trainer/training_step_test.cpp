@@ -63,6 +63,32 @@ TEST(TrainingStep, ClipsByTheGlobalNorm) {
         ASSERT_NEAR(quarter[i], full[i] / 4.0f, 1e-6f * std::abs(full[i]));
 }
 
+TEST(TrainingStep, StepsMayBeStartedBeforeTheLastOneIsToldOf) {
+    for (const char* precision : {"fp32", "fp16"}) {
+        // fp16 from a scale that overflows at first: the host does not know yet which update it starts
+        const RunConfig config =
+            small_config({{"train.precision", precision}, {"train.loss-scale-start", "1e9"}});
+        Training one(config), ahead(config);
+        std::vector<StepOutcome> wanted, found;
+        for (int i = 0; i < 12; ++i) wanted.push_back(one.run(i));
+        ahead.step.start(ahead.batch(0), 0, 0);
+        for (int i = 1; i < 12; ++i) {
+            ahead.step.start(ahead.batch(i), i, 0);
+            EXPECT_THROW(ahead.step.start(ahead.batch(i), i, 0), Error) << "two are under way";
+            found.push_back(ahead.step.finish());
+        }
+        found.push_back(ahead.step.finish());
+        EXPECT_THROW(ahead.step.finish(), Error) << "none is";
+        for (std::size_t i = 0; i < wanted.size(); ++i) {
+            EXPECT_EQ(found[i].loss, wanted[i].loss);
+            EXPECT_EQ(found[i].learning_rate, wanted[i].learning_rate);
+            EXPECT_EQ(found[i].updates, wanted[i].updates);
+            EXPECT_EQ(found[i].next_loss_scale, wanted[i].next_loss_scale);
+        }
+        EXPECT_TRUE(same_bits(values_of(ahead.parameters()), values_of(one.parameters())));
+    }
+}
+
 TEST(TrainingStep, TellsTheFlagsOfAllRanksBack) {
     Training training(small_config());
     EXPECT_EQ(training.step.run(training.batch(0), 0, 5).flags, 5u);

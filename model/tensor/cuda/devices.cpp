@@ -65,7 +65,9 @@ class InputMemory final : public MemorySource {
 }  // namespace
 
 GpuReport find_gpus() {
-    return cuda::find_gpus();
+    GpuReport report = cuda::find_gpus();
+    report.runtime = cuda::runtime_version();
+    return report;
 }
 
 GpuProperties properties_of(Gpu gpu) {

@@ -48,6 +48,10 @@ GpuReport find_gpus() try {
     return {0, error.what()};
 }
 
+std::string runtime_version() {
+    return version(CUDART_VERSION);
+}
+
 GpuProperties properties_of(int device) {
     cudaDeviceProp found{};
     check(cudaGetDeviceProperties(&found, device), "properties");

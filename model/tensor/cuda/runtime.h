@@ -2,6 +2,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <string>
 
 #include "model/tensor/device.h"
 
@@ -10,6 +11,8 @@
 namespace skein::cuda {
 
 GpuReport find_gpus();
+/// "13.0": of this build.
+std::string runtime_version();
 GpuProperties properties_of(int device);
 
 /// Makes `device` this thread's, and a stream on it that does not wait for the default one.
