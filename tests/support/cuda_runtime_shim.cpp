@@ -148,7 +148,7 @@ using namespace test::shim;
 GpuReport find_gpus() {
     const char* count = std::getenv("SKEIN_SHIM_GPUS");
     const int gpus = count ? std::atoi(count) : 1;
-    return {gpus, gpus > 0 ? "" : "no GPU was found"};
+    return {gpus, gpus > 0 ? "" : "no GPU was found", true, ""};
 }
 
 std::string runtime_version() {

@@ -9,7 +9,7 @@ constexpr const char* kNone = "this build has no CUDA";
 }  // namespace
 
 GpuReport find_gpus() {
-    return {0, kNone, false};
+    return {0, kNone, false, ""};
 }
 
 GpuProperties properties_of(Gpu) {

@@ -2,6 +2,8 @@
 
 #include <cuda_runtime_api.h>
 
+#include <utility>
+
 #include "model/base/error.h"
 
 namespace skein::cuda {
@@ -24,28 +26,36 @@ std::string version(int number) {
     return text(number / 1000, ".", number % 1000 / 10);
 }
 
+GpuReport none(std::string why) {
+    GpuReport report;
+    report.missing = std::move(why);
+    return report;
+}
+
 }  // namespace
 
 GpuReport find_gpus() try {
     int driver = 0, runtime = 0, count = 0;
     if (cudaDriverGetVersion(&driver) != cudaSuccess || cudaRuntimeGetVersion(&runtime) != cudaSuccess)
-        return {0, "CUDA's versions could not be asked"};
-    if (driver == 0) return {0, "no NVIDIA driver is loaded"};
+        return none("CUDA's versions could not be asked");
+    if (driver == 0) return none("no NVIDIA driver is loaded");
     if (driver / 1000 < runtime / 1000)
-        return {0, text("the NVIDIA driver is of CUDA ", version(driver), ", wanted ", runtime / 1000,
-                        ".0 or later")};
+        return none(text("the NVIDIA driver is of CUDA ", version(driver), ", wanted ", runtime / 1000,
+                        ".0 or later"));
     const cudaError_t status = cudaGetDeviceCount(&count);
-    if (status != cudaSuccess) return {0, text("no GPU: ", cudaGetErrorString(status))};
-    if (count == 0) return {0, "no GPU was found"};
+    if (status != cudaSuccess) return none(text("no GPU: ", cudaGetErrorString(status)));
+    if (count == 0) return none("no GPU was found");
     for (int device = 0; device < count; ++device) {
         const GpuProperties found = properties_of(device);
         if (found.major < kLeastMajor)
-            return {0, text("GPU ", device, " (", found.name, ") is of compute capability ", found.major, ".",
-                            found.minor, ", wanted ", kLeastMajor, ".0 or later")};
+            return none(text("GPU ", device, " (", found.name, ") is of compute capability ", found.major, ".",
+                            found.minor, ", wanted ", kLeastMajor, ".0 or later"));
     }
-    return {count, ""};
+    GpuReport report;
+    report.count = count;
+    return report;
 } catch (const CudaError& error) {
-    return {0, error.what()};
+    return none(error.what());
 }
 
 std::string runtime_version() {
