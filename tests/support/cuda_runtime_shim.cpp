@@ -116,6 +116,7 @@ bool advance(FakeStream& stream) {
 }
 
 void run_until(FakeStream& stream, std::uint64_t place) {
+    const OnDevice here;  // opened once for all that is queued
     while (stream.done < place)
         if (!advance(stream)) std::this_thread::yield();
 }

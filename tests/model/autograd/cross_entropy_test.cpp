@@ -156,7 +156,9 @@ TEST(LinearCrossEntropy, IsTheSameOverSeveralBlocksOfRows) {
     for (std::int64_t sample = 0; sample < p.samples; ++sample)
         EXPECT_NEAR(at(found.nll, sample), at(nll, sample), 1e-6 * at(nll, sample));
     expect_close(found.weight, weight_gradient, 2e-5, "weight");
-    expect_close(found.hidden, hidden_gradient, 2e-5, "hidden");
+    // The CPU adds its 240,001 terms in blocks. A GPU may add them one by one, in fp32: with terms that are
+    // exact, that alone is off by up to 3.2e-4 of a typical element.
+    expect_close(found.hidden, hidden_gradient, test_gpu() ? 4e-4 : 2e-5, "hidden");
 }
 
 TEST(LinearCrossEntropy, OnAnInferenceTapeGivesTheSameLossAndTouchesNoGradient) {

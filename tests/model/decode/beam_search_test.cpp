@@ -29,15 +29,39 @@ BeamOptions options_of(std::int64_t beams, double alpha = 0.0) {
     return options;
 }
 
-/// -log p of every token of `ids` and the end behind it, by one whole forward pass.
+/// log p of every token of each target and the end behind it, by one whole forward pass.
+std::vector<double> forward_log_probabilities(SmallPairModel& small, const std::vector<std::int32_t>& source,
+                                              const Sources& targets) {
+    Pairs pairs;
+    for (const auto& ids : targets) {
+        pairs.sources.push_back(source);
+        pairs.inputs.push_back({kBegin});
+        pairs.inputs.back().insert(pairs.inputs.back().end(), ids.begin(), ids.end());
+        pairs.targets.push_back(ids);
+        pairs.targets.back().push_back(kEnd);
+    }
+    std::vector<double> found = small.forward(pairs).nll;
+    for (double& value : found) value = -value;
+    return found;
+}
 double forward_log_probability(SmallPairModel& small, const std::vector<std::int32_t>& source,
                                const std::vector<std::int32_t>& ids) {
-    Pairs pair;
-    pair.sources = {source};
-    pair.inputs = {{kBegin}}, pair.targets = {ids};
-    pair.inputs[0].insert(pair.inputs[0].end(), ids.begin(), ids.end());
-    pair.targets[0].push_back(kEnd);
-    return -small.forward(pair).nll[0];
+    return forward_log_probabilities(small, source, {ids})[0];
+}
+
+/// The likeliest token behind `ids`, by one whole forward pass.
+std::int32_t likeliest(SmallPairModel& small, const std::vector<std::int32_t>& source,
+                       const std::vector<std::int32_t>& ids) {
+    Pairs pairs;
+    for (std::int32_t id = 0; id < 17; ++id) {
+        pairs.sources.push_back(source);
+        pairs.inputs.push_back({kBegin});
+        pairs.inputs.back().insert(pairs.inputs.back().end(), ids.begin(), ids.end());
+        pairs.targets.emplace_back(ids.size(), -1);
+        pairs.targets.back().push_back(id);
+    }
+    const std::vector<double> nll = small.forward(pairs).nll;
+    return static_cast<std::int32_t>(std::ranges::min_element(nll) - nll.begin());
 }
 
 /// Log-probabilities within `tolerance` of themselves.
@@ -68,7 +92,7 @@ double sum_tolerance(SmallPairModel& small, double wanted) {
 
 TEST(BeamSearch, WithOneBeamIsGreedy) {
     SmallPairModel small(search_config());
-    const Sources sources = some_sources(17, 12);
+    const Sources sources = some_sources(17, is_shim(small.stream) ? 4 : 12);
     BeamOptions options = options_of(1, 0.6);
     options.length_extra = 10;
     const Results found = beam_search(small.model, small.stream, sources, options);
@@ -78,18 +102,7 @@ TEST(BeamSearch, WithOneBeamIsGreedy) {
         std::vector<std::int32_t> ids;
         const std::size_t longest = sources[n].size() + 10;
         while (ids.size() < longest) {
-            Pairs pair;
-            pair.sources = {sources[n]};
-            pair.inputs = {{kBegin}};
-            pair.inputs[0].insert(pair.inputs[0].end(), ids.begin(), ids.end());
-            double least = 1e9;
-            std::int32_t next = -1;
-            for (std::int32_t id = 0; id < 17; ++id) {
-                pair.targets = {std::vector<std::int32_t>(ids.size(), -1)};
-                pair.targets[0].push_back(id);
-                const double nll = small.forward(pair).nll[0];
-                if (nll < least) least = nll, next = id;
-            }
+            const std::int32_t next = likeliest(small, sources[n], ids);
             if (next == kEnd) {
                 ++ended;
                 break;
@@ -118,13 +131,13 @@ std::vector<Hypothesis> all_targets(SmallPairModel& small, const std::vector<std
             targets.back().push_back(id);
         }
     }
+    const std::vector<double> log_probabilities = forward_log_probabilities(small, source, targets);
     std::vector<Hypothesis> all;
-    for (const auto& ids : targets) {
-        const double log_probability = forward_log_probability(small, source, ids);
-        const double length = static_cast<double>(ids.size() + 1);
+    for (std::size_t i = 0; i < targets.size(); ++i) {
+        const double length = static_cast<double>(targets[i].size() + 1);
         const double penalty =
             std::pow(options.penalty == LengthPenalty::kGnmt ? (5 + length) / 6 : length, options.alpha);
-        all.push_back({ids, log_probability, log_probability / penalty});
+        all.push_back({targets[i], log_probabilities[i], log_probabilities[i] / penalty});
     }
     std::ranges::stable_sort(all, [](const Hypothesis& a, const Hypothesis& b) { return a.score > b.score; });
     return all;
@@ -137,6 +150,7 @@ TEST(BeamSearch, WideEnoughFindsWhatBruteForceFinds) {
     const Sources sources{{3, 0, 1}, {0}, {2, 2, 3, 1}};
     for (const LengthPenalty penalty : {LengthPenalty::kPower, LengthPenalty::kGnmt})
         for (const double alpha : {0.0, 0.6, 1.5}) {
+            if (alpha != 0.6 && is_shim(small.stream)) continue;  // slow
             BeamOptions options = options_of(40, alpha);  // 1 + 3 + 9 + 27 targets of up to three tokens
             options.penalty = penalty;
             options.length_factor = 0.0, options.length_extra = 3;
@@ -175,9 +189,9 @@ TEST(BeamSearch, ScoresAreThoseOfTheWholeForwardPassAndFallFromBestToWorst) {
 }
 
 TEST(BeamSearch, ASentencesResultDoesNotDependOnWhatIsBesideItNorOnThreads) {
-    const Sources sources = some_sources(17, 11);
     for (const std::int64_t beams : {1, 3}) {
         SmallPairModel small(search_config());
+        const Sources sources = some_sources(17, is_shim(small.stream) ? 3 : 11);
         BeamOptions options = options_of(beams, 0.6);
         const Results together = beam_search(small.model, small.stream, sources, options);
         Results alone;
@@ -190,6 +204,7 @@ TEST(BeamSearch, ASentencesResultDoesNotDependOnWhatIsBesideItNorOnThreads) {
             expect_equal(beam_search(small.model, small.stream, sources, options), together, tolerance);
         }
         for (const int threads : {2, 3}) {
+            if (threads > 2 && is_shim(small.stream)) continue;  // slow
             SmallPairModel other(search_config(), threads);
             expect_equal(beam_search(other.model, other.stream, sources, options_of(beams, 0.6)), together,
                          0.0);
@@ -218,9 +233,10 @@ TEST(BeamSearch, MemoryIsBoundedByTheBatchAndNotByTheNumberOfSentences) {
         return small.stream.pool().statistics().peak;
     };
     const std::size_t few = peak(4);
-    EXPECT_EQ(peak(40), few);
+    const int many = is_shim(small.stream) ? 12 : 40;
+    EXPECT_EQ(peak(many), few);
     options.batch_positions *= 10;
-    EXPECT_GT(peak(40), few);
+    EXPECT_GT(peak(many), few);
 }
 
 TEST(BeamSearch, RefusesWhatItCannotDecode) {

@@ -36,7 +36,9 @@ double relative_error(const std::vector<float>& found, const std::vector<double>
 /// A value is rounded some ten times a layer on its way forward, as often on the way back, each time by at
 /// most u = 2^-8 (bf16) or 2^-11 (fp16) of itself: as independent errors, 40 of u / sqrt(3) each are 3.7 u in
 /// all, and norms and softmax make them some times larger. 12 u of a tensor's gradient are allowed, and of
-/// its loss 2 u; fp16 has to be eight times as close as bf16, which no error in a formula would be.
+/// its loss 2 u; fp16 has to be eight times as close as bf16, which no error in a formula would be. A GPU
+/// rounds probabilities (twice) and their gradient in each of up to five attentions: 55 errors for 40, so 14
+/// u.
 template <class Small, class Inputs, class Reference>
 void expect_close_to_fp64(const ModelConfig& config, const Inputs& inputs, const PassContext& context,
                           const LossOptions& options, const Reference& reference) {
@@ -51,7 +53,8 @@ void expect_close_to_fp64(const ModelConfig& config, const Inputs& inputs, const
             EXPECT_NEAR(at(found.loss, sample), at(wanted.loss, sample),
                         2.0 * unit * at(wanted.loss, sample));
         for (const auto& [name, gradient] : small.gradients())
-            EXPECT_LT(relative_error(gradient, wanted.gradients.at(name)), 12.0 * unit) << name;
+            EXPECT_LT(relative_error(gradient, wanted.gradients.at(name)), (test_gpu() ? 14.0 : 12.0) * unit)
+                << name;
     }
 }
 

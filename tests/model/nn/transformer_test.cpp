@@ -34,6 +34,7 @@ TEST(Transformer, GradientsAreTheSameBitsForAnyNumberOfThreads) {
     const SmallModel::Sums sums =
         one.forward_backward(tokens, pass, {.label_smoothing = 0.1, .gradient_scale = 1.0 / 450});
     for (const int threads : {2, 3}) {
+        if (threads > 2 && is_shim(one.stream)) continue;  // slow
         SmallModel other(config, threads);
         EXPECT_EQ(other.forward_backward(tokens, pass, {.label_smoothing = 0.1, .gradient_scale = 1.0 / 450}),
                   sums);
@@ -176,6 +177,7 @@ TEST(Transformer, DecodingWithTheCacheIsTheForwardPassBitForBit) {
                     small.stream, Tensor::from<std::int32_t>(small.stream, {tokens.samples, step}, ids),
                     state);
                 EXPECT_EQ(state.length, t);
+                if (is_shim(small.stream) && t % 3 != 0) continue;  // slow
 
                 Tokens last = tokens;  // only the target after position t - 1 counts
                 std::vector<std::int32_t> targets;
@@ -189,7 +191,9 @@ TEST(Transformer, DecodingWithTheCacheIsTheForwardPassBitForBit) {
                 const RowLosses found = losses_of_rows(small.stream, logits, targets);
                 const SmallModel::Sums forward = small.forward(last);
                 expect_alike(small.stream, found.nll, forward.nll, dtype);
-                if (row_tolerance(small.stream) == 0.0) EXPECT_EQ(found.correct, forward.correct);
+                if (row_tolerance(small.stream) == 0.0) {
+                    EXPECT_EQ(found.correct, forward.correct);
+                }
             }
         }
 }
