@@ -120,8 +120,8 @@ int run_train(const Arguments& arguments, Ranks& ranks) {
     TrainResult result;
     {
         Trainer trainer(
-            std::move(request), grid->world(), grid->data(),
-            [&](const auto& part) { ranks.together(part); }, observer);
+            std::move(request), grid->world(), grid->data(), [&](const auto& part) { ranks.together(part); },
+            observer);
         result = trainer.run(stop);
     }
     if (ranks.is_first()) {

@@ -21,8 +21,8 @@ struct DeviceChoice {
     std::string line;  ///< what is to be said of it once; may be empty
 };
 
-/// For --device `asked` (cpu, cuda or auto): on GPUs if every rank has one. Throws CudaError when cuda was asked
-/// for and a rank has none, saying what is missing.
+/// For --device `asked` (cpu, cuda or auto): on GPUs if every rank has one. Throws CudaError when cuda was
+/// asked for and a rank has none, saying what is missing.
 DeviceChoice choose_device(const std::string& asked, const std::vector<RankGpus>& ranks);
 
 /// The same, asking all ranks, and this rank's GPU if it is to have one (gpu_binding.h); rank 0 says the line

@@ -63,7 +63,7 @@ std::string version_text() {
                 "xxHash         ", xxhash_version(), "\n",             //
                 "zlib           ", zlibVersion(), "\n",                //
                 "nlohmann-json  ", NLOHMANN_JSON_VERSION_MAJOR, ".", NLOHMANN_JSON_VERSION_MINOR, ".",
-                NLOHMANN_JSON_VERSION_PATCH, "\n",  //
+                NLOHMANN_JSON_VERSION_PATCH, "\n",        //
                 "CUDA           ", cuda_version(), "\n",  //
                 "NCCL           ", nccl_version(), "\n");
 }

@@ -9,8 +9,8 @@
 namespace skein {
 
 /// What the bits of a run lean on besides its configuration, data and seed: "cpu", "compiler",
-/// "architecture", and on a GPU its name and CUDA's versions. In the manifest; resuming elsewhere says which of
-/// them differ. Throws CudaError.
+/// "architecture", and on a GPU its name and CUDA's versions. In the manifest; resuming elsewhere says which
+/// of them differ. Throws CudaError.
 std::vector<std::pair<std::string, std::string>> bits_lean_on(Stream& stream);
 
 /// What computes, as it calls itself. Throws CudaError.

@@ -7,8 +7,8 @@ namespace skein {
 
 void HostState::add(const std::string& name, const Parameter& parameter, const Tensor& tensor) {
     copies_.push_back({tensor, start_on_host(stream_, tensor)});
-    tensors_.push_back({name, tensor.dtype(), parameter.global_shape, parameter.layout,
-                        copies_.back().host.raw_span()});
+    tensors_.push_back(
+        {name, tensor.dtype(), parameter.global_shape, parameter.layout, copies_.back().host.raw_span()});
 }
 
 const std::vector<StateTensor>& HostState::tensors() {

@@ -15,8 +15,8 @@ class Optimizer {
     /// The parameters must outlive it.
     Optimizer(const OptimizerSection& section, ParameterList& parameters, Stream& stream);
 
-    /// f64: the squares of the gradients in the parameters' leaves, summed over fixed blocks of each parameter,
-    /// in order, so that they do not depend on how the work is shared out.
+    /// f64: the squares of the gradients in the parameters' leaves, summed over fixed blocks of each
+    /// parameter, in order, so that they do not depend on how the work is shared out.
     Tensor square_sums();
     /// One update with those gradients. `end`, on the device, says how, and whether at all.
     void step(const kernels::StepEnd* end);

@@ -194,7 +194,8 @@ std::vector<Option> make_table() {
     };
     using enum OnResume;
 
-    add("device", kNotice, device(), "where tensors live and are computed; auto: on a GPU if every rank has one");
+    add("device", kNotice, device(),
+        "where tensors live and are computed; auto: on a GPU if every rank has one");
 
     const auto model = [](auto member) { return Field{&RunConfig::model, member}; };
     using M = ModelConfig;

@@ -61,9 +61,8 @@ Trainer::Trainer(TrainRequest request, Communicator& world, Communicator& data, 
     together_([&] {
         if (place.gradients) gradient_group_ = place.gradients(*stream_);
     });
-    together_([&] {
-        training_step_.emplace(config_, *objective_, *stream_, data_group_, gradient_group_.get());
-    });
+    together_(
+        [&] { training_step_.emplace(config_, *objective_, *stream_, data_group_, gradient_group_.get()); });
     together_([&] {
         if (from)
             resume_from(*from);
@@ -325,8 +324,7 @@ void Trainer::count_skip(const StepOutcome& outcome) {
     std::string line = text("step ", state_.step, " skipped: loss ", outcome.loss, ", gradient norm ",
                             outcome.gradient_norm);
     if (outcome.loss_scale)
-        line +=
-            text("; loss scale ", *outcome.loss_scale, ", from now on ", outcome.next_loss_scale.scale);
+        line += text("; loss scale ", *outcome.loss_scale, ", from now on ", outcome.next_loss_scale.scale);
     say(line);
 }
 
@@ -362,7 +360,8 @@ TrainProgress Trainer::finish_step() {
     state_.updates = static_cast<std::uint64_t>(outcome.updates);
     // steps overlap where the device works ahead: each is given the time since the last one was told of
     const auto now = Clock::now();
-    const double seconds = std::chrono::duration<double>(now - std::max(started.at, last_step_ended_)).count();
+    const double seconds =
+        std::chrono::duration<double>(now - std::max(started.at, last_step_ended_)).count();
     last_step_ended_ = now;
     state_.seconds += seconds;
     if ((outcome.flags & kUnreadFlag) != 0)
@@ -419,8 +418,7 @@ TrainResult Trainer::run(const StopSignal& stop) {
     while (state_.step < steps && !out_of_patience() && !stopped && !hopeless) {
         start_step(batches, stop);
         const std::uint64_t step = state_.step + started_.size();
-        const bool pause =
-            step == steps || evaluates_at(step) || due(config_.checkpoint.every, step);
+        const bool pause = step == steps || evaluates_at(step) || due(config_.checkpoint.every, step);
         while (started_.size() > (pause ? 0 : ahead)) finish();
         while ((stopped || hopeless) && !started_.empty()) finish();
         if (!started_.empty()) continue;

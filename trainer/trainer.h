@@ -25,8 +25,8 @@ namespace skein {
 /// Where a rank computes, and how its gradients get to the others.
 struct RankPlace {
     std::optional<Gpu> gpu;  ///< none: on the CPU
-    /// Makes the communicator of the GPU's memory that gradients go through; null: they go through that of the
-    /// host's memory. Collective.
+    /// Makes the communicator of the GPU's memory that gradients go through; null: they go through that of
+    /// the host's memory. Collective.
     std::function<std::unique_ptr<Communicator>(Stream&)> gradients;
 };
 
@@ -38,7 +38,8 @@ struct TrainRequest {
     std::string resume = "auto";  ///< auto, never, or a checkpoint's or run's folder
     bool accept_changed_data = false;
     std::string init;  ///< a checkpoint's or run's folder to take the weights from; empty: none
-    /// For the configuration that the run goes by. Collective, throws on all ranks or on none; unset: on the CPU.
+    /// For the configuration that the run goes by. Collective, throws on all ranks or on none; unset: on the
+    /// CPU.
     std::function<RankPlace(const RunConfig&)> place;
     /// The threads of this rank, for --parallel.threads of the configuration that the run goes by.
     std::function<int(int asked)> threads;

@@ -42,7 +42,8 @@ TrainingStep::TrainingStep(const RunConfig& config, Objective& objective, Stream
       stream_(stream),
       data_(data),
       gradients_(gradients),
-      sync_(gradients ? *gradients : data, objective.model().parameters(), stream, sync_options(config.parallel)),
+      sync_(gradients ? *gradients : data, objective.model().parameters(), stream,
+            sync_options(config.parallel)),
       optimizer_(config.optimizer, objective.model().parameters(), stream),
       schedule_(config.schedule, config.schedule.horizon, config.model.width) {
     objective.model().parameters().keep_copies(stream, dtype_of(config.train.precision));
@@ -157,7 +158,8 @@ kernels::EndStepArgs TrainingStep::end_args(const Batch& batch) const {
 
 void TrainingStep::start(const Batch& batch, std::int64_t step, std::uint64_t flags) {
     if (under_way_.size() >= kMostUnderWay)
-        throw Error(text("training step: ", under_way_.size(), " steps are under way, at most ", kMostUnderWay));
+        throw Error(
+            text("training step: ", under_way_.size(), " steps are under way, at most ", kMostUnderWay));
     UnderWay& now = *under_way_.emplace_back(std::make_unique<UnderWay>());
     now.outcome.tokens = batch.target_tokens;
     now.outcome.samples = batch.samples;
@@ -174,8 +176,7 @@ void TrainingStep::start(const Batch& batch, std::int64_t step, std::uint64_t fl
     sync_.backward_ended();
     sync_.finish();
     now.outcome.sync = sync_.statistics();
-    now.flags_come =
-        data_.start_all_gather(flag_parts[static_cast<std::size_t>(data_.rank())], flag_parts);
+    now.flags_come = data_.start_all_gather(flag_parts[static_cast<std::size_t>(data_.rank())], flag_parts);
     gather(losses);
 
     const Tensor square_sums = optimizer_.square_sums(), end = room_for<kernels::StepEnd>(stream_);

@@ -42,8 +42,8 @@ class TrainingStep {
     static constexpr std::size_t kMostUnderWay = kernels::kUpdatesAhead;
 
     /// `config` is an effective one (run_rules.h); gives the parameters the copies that its precision wants.
-    /// `data` moves the host's memory; `gradients`, of the same ranks, the memory of the stream's GPU, or null:
-    /// then gradients go through `data` as well. All arguments must outlive it. Throws ConfigError.
+    /// `data` moves the host's memory; `gradients`, of the same ranks, the memory of the stream's GPU, or
+    /// null: then gradients go through `data` as well. All arguments must outlive it. Throws ConfigError.
     TrainingStep(const RunConfig& config, Objective& objective, Stream& stream, Communicator& data,
                  Communicator* gradients = nullptr);
 
@@ -79,7 +79,8 @@ class TrainingStep {
         Pending flags_come;
     };
 
-    /// Puts the sums of the loss of this rank's samples of the lane into `losses`, f64 by sample of the batch.
+    /// Puts the sums of the loss of this rank's samples of the lane into `losses`, f64 by sample of the
+    /// batch.
     void run_lane(int lane, const Batch& batch, std::int64_t step, const Tensor& losses);
     SampleRange samples_of(LaneRange lanes, std::int64_t samples) const;
     /// Every rank gets all samples' losses.

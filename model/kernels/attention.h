@@ -74,8 +74,9 @@ void attention_backward(CpuStream& stream, const AttentionBackwardArgs& args);
 
 /// On a GPU a block holds a tile of queries and goes over the keys in tiles, with a running softmax (Dao,
 /// FlashAttention-2, 2023). bf16 and
-/// fp16 go through the tensor cores; probabilities and the gradients of scores are rounded to that type before
-/// they are multiplied, and so are queries and keys after a rotation. fp32 is fp32 throughout, never TF32.
+/// fp16 go through the tensor cores; probabilities and the gradients of scores are rounded to that type
+/// before they are multiplied, and so are queries and keys after a rotation. fp32 is fp32 throughout, never
+/// TF32.
 ///
 /// Heads of any width up to 256 (work is done for 32, 64, 128 or 256 channels; fastest where widths and
 /// strides are multiples of 8 and addresses of 16 bytes), lengths and positions up to 2^30: else ShapeError.
@@ -85,7 +86,8 @@ void attention_backward(CpuStream& stream, const AttentionBackwardArgs& args);
 ///
 /// Work, with P = batch · heads · visible pairs of query and key (half of all if causal: tiles above the
 /// diagonal are passed over):
-///   forward   4 · P · width FLOPs; reads q once and k and v for every 64 queries (128 for heads up to 64 wide
+///   forward   4 · P · width FLOPs; reads q once and k and v for every 64 queries (128 for heads up to 64
+///   wide
 ///             in 16 bits), from the L2 cache as a rule; writes the output once
 ///   backward  14 · P · width FLOPs, 4 of which are the scores and their gradients taken a second time, for
 ///             the keys' gradients and for the queries', so that neither needs an atomic sum; reads q, k, v

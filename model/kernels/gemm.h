@@ -55,7 +55,8 @@ void gemm(CpuStream& stream, const GemmArgs& args);
 ///
 /// Every call gives the same bits, since one plan always runs one algorithm; not those of the CPU, whose sums
 /// are grouped in another way. Two things differ from the above:
-///   - where c is of 16 bits and there is a bias or an epilogue, the sum is rounded to c before they are taken
+///   - where c is of 16 bits and there is a bias or an epilogue, the sum is rounded to c before they are
+///   taken
 ///     of it (half a unit in the last place of the sum), for the product writes c and the pass reads it;
 ///   - an element's bits may depend on m, n, leading dimensions and alignments, by which the library chooses.
 /// With stream.tf32 the operands of fp32 products are rounded to TF32's 10 bits of fraction.

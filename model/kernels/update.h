@@ -10,9 +10,9 @@ namespace skein {
 struct CudaStream;
 }
 
-/// The end of a training step: the gradient's norm, what is to be done with it, and the update, all decided in
-/// the device's memory, so that the host need not wait for a number before it queues the next step. On the CPU
-/// that memory is the host's.
+/// The end of a training step: the gradient's norm, what is to be done with it, and the update, all decided
+/// in the device's memory, so that the host need not wait for a number before it queues the next step. On the
+/// CPU that memory is the host's.
 namespace skein::kernels {
 
 /// A parameter with what its update reads and writes. All of [count].
@@ -57,8 +57,8 @@ struct UpdateState {
 
 /// What a step came to.
 struct StepEnd {
-    double loss = 0.0;    ///< per token
-    double norm = 0.0;    ///< of the gradient, without the loss scale, before clipping
+    double loss = 0.0;  ///< per token
+    double norm = 0.0;  ///< of the gradient, without the loss scale, before clipping
     UpdateState before, after;
     float gradient_scale = 1.0f;  ///< of the update: clip factor over loss scale
     float rate = 0.0f, correction1 = 1.0f, correction2 = 1.0f;
@@ -74,8 +74,8 @@ struct EndStepArgs {
     std::int64_t samples = 0, tokens = 1;
     const double* square_sums = nullptr;  ///< [blocks] on the device; added in order
     std::int64_t blocks = 0;
-    double clip = 0.0;          ///< global norm; 0: off
-    bool scales_loss = false;   ///< fp16: the loss scale goes by `rule`
+    double clip = 0.0;         ///< global norm; 0: off
+    bool scales_loss = false;  ///< fp16: the loss scale goes by `rule`
     LossScaleRule rule;
     /// For update first_update + i: learning rate, and 1 - β^update for both moments.
     std::int64_t first_update = 1;

@@ -23,7 +23,7 @@ struct GpuReport {
 
 /// What one GPU is.
 struct GpuProperties {
-    std::string name;  ///< "NVIDIA H200"
+    std::string name;          ///< "NVIDIA H200"
     int major = 0, minor = 0;  ///< compute capability
     std::size_t memory = 0;    ///< bytes
     int multiprocessors = 0;

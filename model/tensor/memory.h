@@ -26,13 +26,13 @@ void copy_rows(CudaStream& stream, const void* from, std::size_t from_stride, vo
 void upload(CpuStream& stream, const void* host, void* to, std::size_t bytes);
 void upload(CudaStream& stream, const void* host, void* to, std::size_t bytes);
 
-/// The same, to memory of the stream's input pool: on a GPU the copy goes ahead of the work that is queued, and
-/// what is queued from now on waits for it.
+/// The same, to memory of the stream's input pool: on a GPU the copy goes ahead of the work that is queued,
+/// and what is queued from now on waits for it.
 void upload_input(CpuStream& stream, const void* host, void* to, std::size_t bytes);
 void upload_input(CudaStream& stream, const void* host, void* to, std::size_t bytes);
 
-/// From the device to the host's memory. Queued only: the bytes are there when an event that is recorded behind
-/// it is done. `host` is pinned, or the call waits.
+/// From the device to the host's memory. Queued only: the bytes are there when an event that is recorded
+/// behind it is done. `host` is pinned, or the call waits.
 void start_download(CpuStream& stream, const void* from, void* host, std::size_t bytes);
 void start_download(CudaStream& stream, const void* from, void* host, std::size_t bytes);
 

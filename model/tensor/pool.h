@@ -73,9 +73,9 @@ class BlockRef {
 };
 
 /// Keeps freed blocks by size class and hands them out again, so that a training step whose shapes repeat
-/// asks the system for nothing. Classes are at most 1/8 apart. A GPU's memory is handed out in the order of its
-/// stream: a block that was given back may be in use by work that is queued, and who gets it queues behind.
-/// Must outlive every tensor that lives in it. Safe to use from any thread.
+/// asks the system for nothing. Classes are at most 1/8 apart. A GPU's memory is handed out in the order of
+/// its stream: a block that was given back may be in use by work that is queued, and who gets it queues
+/// behind. Must outlive every tensor that lives in it. Safe to use from any thread.
 class Pool {
   public:
     struct Statistics {
@@ -93,8 +93,8 @@ class Pool {
     ~Pool();
 
     Device device() const { return source_->device(); }
-    /// A block of at least `bytes` bytes, contents undefined. Throws IoError when there is no memory, not even
-    /// after the system got back what is not in use.
+    /// A block of at least `bytes` bytes, contents undefined. Throws IoError when there is no memory, not
+    /// even after the system got back what is not in use.
     BlockRef allocate(std::size_t bytes);
     Statistics statistics() const;
     void reset_peak();

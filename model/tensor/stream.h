@@ -39,8 +39,8 @@ class Stream {
     Pool& pool() { return *pool_; }
     /// The host's memory, which on a GPU's stream is pinned; on the CPU's it is the device's.
     Pool& host_pool() { return host_pool_ ? *host_pool_ : *pool_; }
-    /// Where tensors are made of the host's values: on a GPU memory of its own, that they are copied to ahead of
-    /// the work that is queued (Tensor::from).
+    /// Where tensors are made of the host's values: on a GPU memory of its own, that they are copied to ahead
+    /// of the work that is queued (Tensor::from).
     Pool& input_pool() { return input_pool_ ? *input_pool_ : *pool_; }
     /// Returns when all that was queued is done. Throws CudaError for what failed in it.
     void synchronize();

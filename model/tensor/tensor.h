@@ -44,7 +44,8 @@ class Tensor {
         check_dtype(DTypeOf<T>::value);
         return reinterpret_cast<T*>(raw());
     }
-    /// The elements, for the host. Throws ShapeError for another dtype, or when they lie on a GPU (see on_host).
+    /// The elements, for the host. Throws ShapeError for another dtype, or when they lie on a GPU (see
+    /// on_host).
     template <class T>
     std::span<T> span() const {
         check_on_host();

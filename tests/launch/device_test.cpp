@@ -1,5 +1,5 @@
-// The program on a GPU. Here the GPU is the one of tests/support, on the CPU; what the program does with it is
-// what it does with any.
+// The program on a GPU. Here the GPU is the one of tests/support, on the CPU; what the program does with it
+// is what it does with any.
 #include <gtest/gtest.h>
 
 #include <cmath>
@@ -29,12 +29,12 @@ class OnDevice : public testing::Test {
         }
         write(*folder_ / "source.txt", source);
         write(*folder_ / "target.txt", target);
-        EXPECT_EQ(run_skein({"prepare", "--source", *folder_ / "source.txt", "--target", *folder_ / "target.txt",
-                             "--valid-source", *folder_ / "source.txt", "--valid-target",
-                             *folder_ / "target.txt", "--tokenizer", "sentencepiece", "--vocab", "320", "--out",
-                             *folder_ / "pairs"})
-                      .code,
-                  0);
+        EXPECT_EQ(
+            run_skein({"prepare", "--source", *folder_ / "source.txt", "--target", *folder_ / "target.txt",
+                       "--valid-source", *folder_ / "source.txt", "--valid-target", *folder_ / "target.txt",
+                       "--tokenizer", "sentencepiece", "--vocab", "320", "--out", *folder_ / "pairs"})
+                .code,
+            0);
     }
     static void TearDownTestSuite() { delete folder_; }
 
@@ -48,8 +48,9 @@ class OnDevice : public testing::Test {
                            " --train.batch 4 --parallel.lanes 4 --model.dropout 0.1 --eval.every 3"
                            " --eval.samples 3 --checkpoint.every 3 --checkpoint.keep 9 ";
         if (options.find("--train.steps") == std::string::npos) line += "--train.steps 6 ";
-        line += data == "pairs" ? "--model.kind encoder-decoder --model.encoder-layers 1 --model.decoder-layers 1 "
-                                : "--model.layers 1 ";
+        line += data == "pairs"
+                    ? "--model.kind encoder-decoder --model.encoder-layers 1 --model.decoder-layers 1 "
+                    : "--model.layers 1 ";
         return run_skein(words(line + options), ranks, before);
     }
     static Json inspected(const std::string& out) {
@@ -86,8 +87,8 @@ TEST_F(OnDevice, WithoutAGpuAutoFallsBackInOneLineAndCudaIsAnError) {
     EXPECT_NE(fallen.errors.find("no GPU is used: no GPU was found; computing on the CPU\n"),
               std::string::npos)
         << fallen.errors;
-    const Outcome one_without =
-        train("half", "--device cuda", 2, "if [ $OMPI_COMM_WORLD_RANK = 1 ]; then export SKEIN_SHIM_GPUS=0; fi;");
+    const Outcome one_without = train("half", "--device cuda", 2,
+                                      "if [ $OMPI_COMM_WORLD_RANK = 1 ]; then export SKEIN_SHIM_GPUS=0; fi;");
     EXPECT_EQ(one_without.code, 71);
     EXPECT_NE(one_without.errors.find("no GPU was found (rank 1 on "), std::string::npos)
         << one_without.errors;
@@ -146,8 +147,9 @@ TEST_F(OnDevice, NcclGivesTheBitsOfMpi) {
 TEST_F(OnDevice, EvaluatesAndGeneratesAsOnTheCpu) {
     ASSERT_EQ(train("model", "--device cuda").code, 0);
     const auto evaluated = [](const std::string& device) {
-        const Outcome outcome = run_skein({"evaluate", "--checkpoint", folder("model"), "--data",
-                                           folder("text"), "--eval.samples", "3", "--device", device, "--json"});
+        const Outcome outcome =
+            run_skein({"evaluate", "--checkpoint", folder("model"), "--data", folder("text"),
+                       "--eval.samples", "3", "--device", device, "--json"});
         EXPECT_EQ(outcome.code, 0) << outcome.errors;
         return Json::parse(outcome.out);
     };

@@ -1,6 +1,6 @@
-// model/tensor/cuda/runtime.h without a GPU. What is queued on a stream runs when somebody waits for it or asks
-// whether it is done, and not before; so what the host reads or changes too early shows. Device memory cannot be
-// touched by the host: its pages are open only while queued work runs.
+// model/tensor/cuda/runtime.h without a GPU. What is queued on a stream runs when somebody waits for it or
+// asks whether it is done, and not before; so what the host reads or changes too early shows. Device memory
+// cannot be touched by the host: its pages are open only while queued work runs.
 #include "tests/support/cuda_runtime_shim.h"
 
 #include <sys/mman.h>
@@ -49,7 +49,8 @@ class DeviceMemory {
         const auto at = static_cast<std::size_t>(memory - begin_);
         auto here = free_.emplace(at, used_.at(at)).first;
         used_.erase(at);
-        if (const auto next = std::next(here); next != free_.end() && here->first + here->second == next->first) {
+        if (const auto next = std::next(here);
+            next != free_.end() && here->first + here->second == next->first) {
             here->second += next->second;
             free_.erase(next);
         }

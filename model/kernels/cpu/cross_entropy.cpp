@@ -71,8 +71,7 @@ void loss_of_row(const CrossEntropyArgs& args, std::int64_t r) {
         for_lanes(vocabulary, [&](std::int64_t i, auto lanes) {
             store(gradient + i, fma(load(gradient + i, lanes), splat(factor), splat(share)), lanes);
         });
-        gradient[target] -=
-            static_cast<float>((1.0 - args.smoothing) * gradient_scale);
+        gradient[target] -= static_cast<float>((1.0 - args.smoothing) * gradient_scale);
     } else {
         total = row_sum(vocabulary, exponential);
     }

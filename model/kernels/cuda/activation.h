@@ -2,9 +2,9 @@
 
 #include <cstdint>
 
-#include "model/tensor/cuda_stream.h"
 #include "model/kernels/elementwise.h"
 #include "model/kernels/gemm.h"
+#include "model/tensor/cuda_stream.h"
 
 namespace skein::kernels::cuda {
 

@@ -5,8 +5,8 @@
 #include <cstdint>
 #include <string>
 
-#include "model/tensor/cuda_stream.h"
 #include "model/kernels/gemm.h"
+#include "model/tensor/cuda_stream.h"
 
 namespace skein::kernels::cuda {
 

@@ -41,15 +41,15 @@ GpuReport find_gpus() try {
     if (driver == 0) return none("no NVIDIA driver is loaded");
     if (driver / 1000 < runtime / 1000)
         return none(text("the NVIDIA driver is of CUDA ", version(driver), ", wanted ", runtime / 1000,
-                        ".0 or later"));
+                         ".0 or later"));
     const cudaError_t status = cudaGetDeviceCount(&count);
     if (status != cudaSuccess) return none(text("no GPU: ", cudaGetErrorString(status)));
     if (count == 0) return none("no GPU was found");
     for (int device = 0; device < count; ++device) {
         const GpuProperties found = properties_of(device);
         if (found.major < kLeastMajor)
-            return none(text("GPU ", device, " (", found.name, ") is of compute capability ", found.major, ".",
-                            found.minor, ", wanted ", kLeastMajor, ".0 or later"));
+            return none(text("GPU ", device, " (", found.name, ") is of compute capability ", found.major,
+                             ".", found.minor, ", wanted ", kLeastMajor, ".0 or later"));
     }
     GpuReport report;
     report.count = count;

@@ -9,8 +9,8 @@
 
 namespace skein {
 
-/// Copies from the host that nobody waits for: each goes through pinned memory of its own, which is used again
-/// when the copy is over.
+/// Copies from the host that nobody waits for: each goes through pinned memory of its own, which is used
+/// again when the copy is over.
 class Uploads {
   public:
     explicit Uploads(Pool& host_pool) : host_pool_(host_pool) {}

@@ -32,9 +32,9 @@ void check(float coupled_decay, float decoupled_decay, float gradient_scale) {
         end.gradient_scale = gradient_scale;
         for (int threads = 1; threads <= 3; ++threads) {
             State& state = at(states, threads - 1);
-            const test::AdamTensors tensors({{kCount, state.p.data(), nullptr, gradient.data(),
-                                              state.m.data(), state.v.data(), coupled_decay,
-                                              decoupled_decay}});
+            const test::AdamTensors tensors(
+                {{kCount, state.p.data(), nullptr, gradient.data(), state.m.data(), state.v.data(),
+                  coupled_decay, decoupled_decay}});
             CpuStream stream{threads, nullptr};
             adam(stream, {tensors.list, &end, 0.9f, 0.99f, 1e-8f});
         }
