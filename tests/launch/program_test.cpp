@@ -68,8 +68,8 @@ TEST(Program, EveryCommandHasHelp) {
 TEST(Program, VersionListsAllLibraries) {
     const Outcome version = skein("--version");
     EXPECT_EQ(version.code, 0);
-    for (const char* library :
-         {"skein", "MPI", "HDF5", "OpenBLAS", "Boost", "SentencePiece", "xxHash", "zlib", "nlohmann-json"}) {
+    for (const char* library : {"skein", "MPI", "HDF5", "OpenBLAS", "Boost", "SentencePiece", "xxHash",
+                                "zlib", "nlohmann-json", "CUDA", "NCCL"}) {
         EXPECT_NE(version.out.find(library), std::string::npos) << library;
     }
     EXPECT_EQ(version.out.find("unknown"), std::string::npos) << version.out;
