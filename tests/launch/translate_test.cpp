@@ -60,8 +60,9 @@ class Translate : public testing::Test {
 
     Outcome translate(const std::string& input, const std::string& more = "") {
         write(folder_ / "input", input);
-        const Outcome outcome = run_skein(words("translate --checkpoint " + (*shared_ / "run") + " " + more),
-                                          1, "exec <'" + (folder_ / "input") + "';");
+        const Outcome outcome =
+            run_skein(words("translate --device cpu --checkpoint " + (*shared_ / "run") + " " + more), 1,
+                      "exec <'" + (folder_ / "input") + "';");
         EXPECT_EQ(outcome.code, 0) << outcome.errors;
         return outcome;
     }
