@@ -1,6 +1,7 @@
 #include <cstdio>
 #include <iostream>
 #include <nlohmann/json.hpp>
+#include <optional>
 
 #include "launch/commands.h"
 #include "launch/device.h"
@@ -11,6 +12,7 @@
 #include "parallel/lanes.h"
 #include "trainer/bench.h"
 #include "trainer/options.h"
+#include "trainer/utilisation.h"
 
 namespace skein {
 namespace {
@@ -32,19 +34,20 @@ std::vector<BenchVariant> variants_of(const BenchVariant& asked, bool compare, i
     return variants;
 }
 
-void print(const BenchShape& shape, const std::vector<BenchResult>& results, double peak, int ranks,
-           int threads) {
+void print(const BenchShape& shape, const std::vector<BenchResult>& results,
+           const std::optional<double>& peak, bool of_gpu, int ranks, int threads) {
     std::printf("%s (%s)\n%d ranks of %d threads, %.1f M parameters\n", shape.name.c_str(),
                 shape.what.c_str(), ranks, threads, static_cast<double>(results.front().parameters) * 1e-6);
     for (const BenchResult& result : results) {
         std::printf("  %d lanes, overlap %s: %.4f s a step (%.4f to %.4f), %.0f target tokens/s\n",
                     result.variant.lanes, result.variant.overlap ? "on" : "off", result.seconds,
                     result.least_seconds, result.most_seconds, result.tokens_per_second);
-        std::printf(
-            "    %.1f model GFLOP/s, utilisation %.0f %% of the %.1f that OpenBLAS reaches on a large "
-            "product "
-            "here; peak %.0f MB of tensors a rank\n",
-            result.gflops, 100.0 * result.gflops / peak, peak, static_cast<double>(result.peak_bytes) * 1e-6);
+        std::printf("    %.1f model GFLOP/s", result.gflops);
+        if (peak)
+            std::printf(
+                ", utilisation %.0f %% of the %.1f %s", 100.0 * result.gflops / *peak, *peak,
+                of_gpu ? "that the GPUs' data sheet has" : "that OpenBLAS reaches on a large product here");
+        std::printf("; peak %.0f MB of tensors a rank\n", static_cast<double>(result.peak_bytes) * 1e-6);
         if (result.bytes_sent > 0)
             std::printf("    %.2f MB sent a step and rank, %.0f %% of it before backward ended\n",
                         result.bytes_sent * 1e-6, 100.0 * result.sent_early);
@@ -52,12 +55,15 @@ void print(const BenchShape& shape, const std::vector<BenchResult>& results, dou
     std::fflush(stdout);
 }
 
-nlohmann::ordered_json json_of(const BenchResult& result, double peak) {
-    return {{"lanes", result.variant.lanes},   {"overlap", result.variant.overlap},
-            {"seconds", result.seconds},       {"tokens_per_second", result.tokens_per_second},
-            {"gflops", result.gflops},         {"utilisation", result.gflops / peak},
-            {"parameters", result.parameters}, {"peak_bytes", result.peak_bytes},
-            {"bytes_sent", result.bytes_sent}, {"sent_early", result.sent_early}};
+nlohmann::ordered_json json_of(const BenchResult& result, const std::optional<double>& peak) {
+    nlohmann::ordered_json json{
+        {"lanes", result.variant.lanes},   {"overlap", result.variant.overlap},
+        {"seconds", result.seconds},       {"tokens_per_second", result.tokens_per_second},
+        {"gflops", result.gflops},         {"parameters", result.parameters},
+        {"peak_bytes", result.peak_bytes}, {"bytes_sent", result.bytes_sent},
+        {"sent_early", result.sent_early}};
+    if (peak) json["utilisation"] = result.gflops / *peak;
+    return json;
 }
 
 int run_bench_command(const Arguments& arguments, Ranks& ranks) {
@@ -81,15 +87,19 @@ int run_bench_command(const Arguments& arguments, Ranks& ranks) {
     });
     options.variants = variants_of(asked, arguments.has("compare"), ranks.session().size());
     const std::vector<BenchResult> results = run_bench(*shape, options, ranks.world());
-    const double peak = sgemm_peak(options.threads, ranks.world());
+    std::optional<double> peak;
+    if (!options.gpu)
+        peak = sgemm_peak(options.threads, ranks.world());
+    else if (const auto known = known_peak_flops(properties_of(*options.gpu).name, options.precision))
+        peak = *known * 1e-9 * ranks.session().size();
     if (!ranks.is_first()) return kExitDone;
-    print(*shape, results, peak, ranks.session().size(), options.threads);
+    print(*shape, results, peak, options.gpu.has_value(), ranks.session().size(), options.threads);
     if (!arguments.has("json")) return kExitDone;
     nlohmann::ordered_json json{{"shape", shape->name},
                                 {"ranks", ranks.session().size()},
                                 {"threads", options.threads},
-                                {"precision", get_option(arguments.config, "train.precision")},
-                                {"sgemm_gflops", peak}};
+                                {"precision", get_option(arguments.config, "train.precision")}};
+    if (!options.gpu) json["sgemm_gflops"] = *peak;
     json.update(json_of(results.front(), peak));
     for (std::size_t i = 1; i < results.size(); ++i) json["compared"].push_back(json_of(results[i], peak));
     std::cout << json.dump() << std::endl;

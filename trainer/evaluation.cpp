@@ -20,25 +20,31 @@ Evaluation evaluate(const Objective& objective, Stream& stream, Communicator& da
                              objective.model().config().context + 1, " tokens (--model.context and one)"));
     std::vector<double> nll(static_cast<std::size_t>(samples.samples()), 0.0);
     std::int64_t correct = 0, tokens = 0;
-    std::string unread;  // why this rank has no samples: the others wait for its sums
+    // why this rank has no samples, or its device no sums: the others wait for them
+    std::string unread, failed;
     for (auto pass = static_cast<std::size_t>(data.rank()); pass < samples.passes().size();
          pass += static_cast<std::size_t>(data.size())) {
-        Batch batch;
         try {
-            batch = samples.read(pass);
-        } catch (const Error& error) {
+            const Batch batch = samples.read(pass);
+            Tape tape(stream, Tape::Mode::kInference);
+            const LossSums sums = objective.loss(tape, batch, batch.own, {}, {});
+            const Tensor nll_sums = start_on_host(stream, sums.nll),
+                         correct_sums = on_host(stream, sums.correct);
+            tokens += batch.target_tokens;
+            std::ranges::copy(nll_sums.span<double>(), nll.begin() + batch.own.begin);
+            for (const std::int64_t of_sample : correct_sums.span<std::int64_t>()) correct += of_sample;
+        } catch (const DataError& error) {
             unread = error.what();
             break;
+        } catch (const Error& error) {
+            failed = error.what();
+            break;
         }
-        Tape tape(stream, Tape::Mode::kInference);
-        const LossSums sums = objective.loss(tape, batch, batch.own, {}, {});
-        const Tensor nll_sums = start_on_host(stream, sums.nll), correct_sums = on_host(stream, sums.correct);
-        tokens += batch.target_tokens;
-        std::ranges::copy(nll_sums.span<double>(), nll.begin() + batch.own.begin);
-        for (const std::int64_t of_sample : correct_sums.span<std::int64_t>()) correct += of_sample;
     }
     for (const std::string& why : data.all_gather_text(unread))
         if (!why.empty()) throw DataError(why);
+    for (const std::string& why : data.all_gather_text(failed))
+        if (!why.empty()) throw CudaError(why);
     // every sample is one rank's and 0 on the others, and x + 0 is x
     data.all_reduce(std::span<double>(nll));
     correct = data.all_reduce_value(correct);

@@ -55,20 +55,27 @@ Trainer::Trainer(TrainRequest request, Communicator& world, Communicator& data, 
     std::optional<Checkpoint> from;
     together_([&] { from = find_start(); });
     together_([&] { settle_config(from); });
+    together_([&] { agree_on(to_settings(config_)); });
     const RankPlace place = request_.place ? request_.place(config_) : RankPlace{};
     together_([&] { configure(from, place.gpu); });
-    together_([&] { agree_on_inputs(); });
-    together_([&] {
-        if (place.gradients) gradient_group_ = place.gradients(*stream_);
-    });
+    together_([&] { agree_on(state_.leans_on); });
+    // not together: ranks that wait in it for one that failed would not come to agree
+    if (place.gradients) gradient_group_ = place.gradients(*stream_);
     together_(
         [&] { training_step_.emplace(config_, *objective_, *stream_, data_group_, gradient_group_.get()); });
+    std::optional<HostState> state;
+    together_([&] {
+        if (!from) return;
+        state.emplace(host_state());
+        state->tensors();  // what may fail on one rank alone, before all load
+    });
     together_([&] {
         if (from)
-            resume_from(*from);
+            resume_from(*from, *state);
         else if (!request_.init.empty())
             load_weights(request_.init);
     });
+    state.reset();
     together_([&] {
         objective_->model().parameters().refresh_copies(*stream_);
         start_log(from);
@@ -175,10 +182,9 @@ void Trainer::configure(const std::optional<Checkpoint>& from, const std::option
 }
 
 // Replicas stay equal only if every rank computes from the same things.
-void Trainer::agree_on_inputs() {
+void Trainer::agree_on(const NamedTexts& texts) {
     std::string mine;
-    for (const auto& texts : {state_.configuration, state_.leans_on})
-        for (const auto& [name, value] : texts) mine += text(name, "=", value, "\n");
+    for (const auto& [name, value] : texts) mine += text(name, "=", value, "\n");
     const std::vector<std::string> all = world_.all_gather_text(mine);
     for (std::size_t rank = 1; rank < all.size(); ++rank) {
         if (all[rank] == all[0]) continue;
@@ -204,8 +210,7 @@ void Trainer::check_data(const Manifest& manifest) {
     say("resumed with other data than the run began with");
 }
 
-void Trainer::resume_from(const Checkpoint& checkpoint) {
-    HostState state = host_state();
+void Trainer::resume_from(const Checkpoint& checkpoint, HostState& state) {
     checkpoint.load(world_, state.tensors());
     state.write_back();
     RunState saved = checkpoint.manifest().run;
@@ -395,7 +400,9 @@ TrainResult Trainer::run(const StopSignal& stop) {
     TrainResult result;
     double pace = 0.0;
     const auto steps = static_cast<std::uint64_t>(config_.train.steps);
-    bool stopped = false, hopeless = false;
+    bool stopped = false;
+    std::uint64_t hopeless =
+        0;  // steps in a row that had no finite loss and gradient, when they were too many
     // What is due at a step is done even when the run is to stop there: resuming does not make up for it.
     const auto due = [&](std::int64_t every, std::uint64_t step) {
         return every > 0 && step % static_cast<std::uint64_t>(every) == 0;
@@ -406,21 +413,23 @@ TrainResult Trainer::run(const StopSignal& stop) {
     const auto finish = [&] {
         TrainProgress at = finish_step();
         stopped |= (at.outcome.flags & kStopFlag) != 0;
-        hopeless |=
-            at.outcome.skipped && skips(kInARow) >= static_cast<std::uint64_t>(config_.train.max_skipped);
+        if (at.outcome.skipped && skips(kInARow) >= static_cast<std::uint64_t>(config_.train.max_skipped))
+            hopeless = skips(kInARow);
         pace = pace == 0.0 ? at.seconds : 0.95 * pace + 0.05 * at.seconds;
         at.seconds_left = pace * static_cast<double>(steps - state_.step);
         at.last_evaluation = evaluation_;
         if (world_.rank() == 0 && observer_.step) observer_.step(at);
     };
-    // A GPU works on the next step while the host tells of the last one, unless something is due in between.
-    const std::size_t ahead = stream_->device() == Device::cpu ? 0 : TrainingStep::kMostUnderWay - 1;
-    while (state_.step < steps && !out_of_patience() && !stopped && !hopeless) {
+    // A GPU works on the next step while the host tells of the last one, unless something is due in between,
+    // or the host has to carry the gradients.
+    const bool by_itself = stream_->device() != Device::cpu && (gradient_group_ || data_group_.size() == 1);
+    const std::size_t ahead = by_itself ? TrainingStep::kMostUnderWay - 1 : 0;
+    while (state_.step < steps && !out_of_patience() && !stopped && hopeless == 0) {
         start_step(batches, stop);
         const std::uint64_t step = state_.step + started_.size();
         const bool pause = step == steps || evaluates_at(step) || due(config_.checkpoint.every, step);
         while (started_.size() > (pause ? 0 : ahead)) finish();
-        while ((stopped || hopeless) && !started_.empty()) finish();
+        while ((stopped || hopeless > 0) && !started_.empty()) finish();
         if (!started_.empty()) continue;
         if (evaluates_at(state_.step)) evaluate_now();
         if (due(config_.checkpoint.every, state_.step) && saved_step_ != state_.step) save();
@@ -435,9 +444,9 @@ TrainResult Trainer::run(const StopSignal& stop) {
                                    ": ", last.message));
             });
     }
-    if (hopeless)
+    if (hopeless > 0)
         together_([&] {
-            throw Error(text("train: ", skips(kInARow), " steps in a row had no finite loss and gradient ",
+            throw Error(text("train: ", hopeless, " steps in a row had no finite loss and gradient ",
                              "(--train.max-skipped); the newest checkpoint is ", newest_checkpoint_));
         });
     result.end =

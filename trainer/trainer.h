@@ -89,8 +89,8 @@ class Trainer {
     void settle_config(const std::optional<Checkpoint>& from);
     void configure(const std::optional<Checkpoint>& from, const std::optional<Gpu>& gpu);
     void check_data(const Manifest& manifest);
-    void agree_on_inputs();
-    void resume_from(const Checkpoint& checkpoint);
+    void agree_on(const NamedTexts& texts);
+    void resume_from(const Checkpoint& checkpoint, HostState& state);
     void load_weights(const std::string& from);
     void start_log(const std::optional<Checkpoint>& from);
     bool out_of_patience() const;

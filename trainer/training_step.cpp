@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cstring>
 #include <span>
+#include <thread>
 #include <utility>
 
 #include "model/base/error.h"
@@ -116,8 +117,8 @@ void TrainingStep::run_lane(int lane, const Batch& batch, std::int64_t step, con
     }
 }
 
-void TrainingStep::gather(const Tensor& losses) {
-    if (data_.size() == 1) return;
+Pending TrainingStep::gather(const Tensor& losses) {
+    if (data_.size() == 1) return {};
     // each rank's samples lie side by side; the spans may be of the GPU's memory
     const auto parts_of = [&](const Tensor& all) {
         std::vector<std::span<std::byte>> parts;
@@ -131,13 +132,15 @@ void TrainingStep::gather(const Tensor& losses) {
     const auto own = static_cast<std::size_t>(data_.rank());
     if (gradients_) {
         const std::vector<std::span<std::byte>> parts = parts_of(losses);
-        gradients_->all_gather(parts[own], parts);
-        return;
+        Pending coming = gradients_->start_all_gather(parts[own], parts);
+        coming.wait();
+        return coming;
     }
     const Tensor host = on_host(stream_, losses);
     const std::vector<std::span<std::byte>> parts = parts_of(host);
     data_.all_gather(parts[own], parts);
     if (losses.device() != Device::cpu) assign_bytes(stream_, losses, host.raw_span());
+    return {};
 }
 
 kernels::EndStepArgs TrainingStep::end_args(const Batch& batch) const {
@@ -177,7 +180,8 @@ void TrainingStep::start(const Batch& batch, std::int64_t step, std::uint64_t fl
     sync_.finish();
     now.outcome.sync = sync_.statistics();
     now.flags_come = data_.start_all_gather(flag_parts[static_cast<std::size_t>(data_.rank())], flag_parts);
-    gather(losses);
+    now.losses = losses;
+    now.losses_come = gather(losses);
 
     const Tensor square_sums = optimizer_.square_sums(), end = room_for<kernels::StepEnd>(stream_);
     kernels::EndStepArgs args = end_args(batch);
@@ -195,8 +199,10 @@ void TrainingStep::start(const Batch& batch, std::int64_t step, std::uint64_t fl
 StepOutcome TrainingStep::finish() {
     if (under_way_.empty()) throw Error("training step: no step is under way");
     UnderWay& oldest = *under_way_.front();
+    // Asked for until they are there: a rank that does not come is an error here, where a wait for the device
+    // would last for ever.
+    while (!oldest.losses_come.poll()) std::this_thread::yield();
     oldest.flags_come.wait();
-    sync_.confirm();
     oldest.ended.wait();
     kernels::StepEnd end;
     std::memcpy(&end, oldest.end.raw_span().data(), sizeof end);

@@ -73,18 +73,20 @@ class TrainingStep {
   private:
     struct UnderWay {
         StepOutcome outcome;  // as far as it is known
+        Tensor losses;        // of all samples, f64
         Tensor end;           // the device's kernels::StepEnd, for the host
         Event ended;
         std::vector<std::uint64_t> flags;  // by rank
-        Pending flags_come;
+        Pending flags_come, losses_come;
     };
 
     /// Puts the sums of the loss of this rank's samples of the lane into `losses`, f64 by sample of the
     /// batch.
     void run_lane(int lane, const Batch& batch, std::int64_t step, const Tensor& losses);
     SampleRange samples_of(LaneRange lanes, std::int64_t samples) const;
-    /// Every rank gets all samples' losses.
-    void gather(const Tensor& losses);
+    /// Every rank gets all samples' losses, for what is queued from now on. The operation is over when all
+    /// before it of the step are.
+    Pending gather(const Tensor& losses);
     kernels::EndStepArgs end_args(const Batch& batch) const;
     void set_state(const kernels::UpdateState& state);
 

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <bit>
 #include <cstdlib>
+#include <iterator>
 #include <utility>
 
 #include "model/base/error.h"
@@ -54,12 +55,7 @@ BlockRef Pool::allocate(std::size_t bytes) {
     const std::lock_guard lock(mutex_);
     statistics_.in_use += wanted;
     statistics_.peak = std::max(statistics_.peak, statistics_.in_use);
-    if (std::vector<MemoryBlock*>& free = free_[wanted]; !free.empty()) {
-        MemoryBlock* block = free.back();
-        free.pop_back();
-        source_->handed_out_again(block->data);
-        return BlockRef(block);
-    }
+    if (MemoryBlock* block = take_free(free_[wanted])) return BlockRef(block);
     std::byte* data = source_->allocate(wanted);
     if (!data) {
         release_free();
@@ -67,8 +63,9 @@ BlockRef Pool::allocate(std::size_t bytes) {
     }
     if (!data) {
         statistics_.in_use -= wanted;
-        throw IoError(text("memory: ", source_->device() == Device::cuda ? "the GPU" : "the system",
-                           " refused ", wanted, " bytes; ", statistics_.reserved, " are in use"));
+        const std::string what = text(" refused ", wanted, " bytes; ", statistics_.reserved, " are in use");
+        if (source_->device() == Device::cuda) throw CudaError("memory: the GPU" + what);
+        throw IoError("memory: the system" + what);
     }
     statistics_.reserved += wanted;
     ++statistics_.system_calls;
@@ -80,6 +77,19 @@ BlockRef Pool::allocate(std::size_t bytes) {
     free.reserve(free.size() + 8);
     blocks_.push_back(std::move(block));
     return BlockRef(blocks_.back().get());
+}
+
+// The one that was given back last, as it may still be in a cache, if it can be used at once.
+MemoryBlock* Pool::take_free(std::vector<MemoryBlock*>& free) {
+    constexpr std::size_t kMostBusy = 3;  // rather than wait for one, there are more
+    const auto idle = std::find_if(free.rbegin(), free.rend(),
+                                   [&](const MemoryBlock* block) { return source_->is_idle(block->data); });
+    if (free.empty() || (idle == free.rend() && free.size() < kMostBusy)) return nullptr;
+    const auto taken = idle == free.rend() ? free.begin() : std::prev(idle.base());
+    MemoryBlock* block = *taken;
+    source_->handed_out_again(block->data);
+    free.erase(taken);
+    return block;
 }
 
 void Pool::release_free() {

@@ -29,6 +29,8 @@ class MemorySource {
     /// Its user gave the memory back to the pool; the next one gets it.
     virtual void given_back(std::byte*) noexcept {}
     virtual void handed_out_again(std::byte*) {}
+    /// Whether that one can use memory that was given back without waiting.
+    virtual bool is_idle(std::byte*) const { return true; }
 };
 
 /// The host's own: blocks of 1 MiB and more are aligned to, and advised to use, huge pages.
@@ -93,8 +95,8 @@ class Pool {
     ~Pool();
 
     Device device() const { return source_->device(); }
-    /// A block of at least `bytes` bytes, contents undefined. Throws IoError when there is no memory, not
-    /// even after the system got back what is not in use.
+    /// A block of at least `bytes` bytes, contents undefined. When there is no memory, not even
+    /// after the system got back what is not in use, throws IoError, and for a GPU's CudaError.
     BlockRef allocate(std::size_t bytes);
     Statistics statistics() const;
     void reset_peak();
@@ -102,6 +104,7 @@ class Pool {
   private:
     friend class BlockRef;
     void give_back(MemoryBlock* block) noexcept;
+    MemoryBlock* take_free(std::vector<MemoryBlock*>& free);
     void release_free();
 
     std::unique_ptr<MemorySource> source_;

@@ -9,11 +9,12 @@
 namespace skein {
 namespace {
 
-// Rows whose logits are held at a time: a function of the vocabulary alone. A block's weight gradient is a
-// pass over the whole weight, so blocks are as large as 64 MiB of logits allow, but of at least 64 rows.
-std::int64_t rows_at_a_time(std::int64_t vocabulary) {
-    constexpr std::int64_t kBytes = std::int64_t{64} << 20;
-    return std::max<std::int64_t>(64, kBytes / (4 * vocabulary) / 64 * 64);
+// Rows whose logits are held at a time: a function of vocabulary and device alone. A block's weight gradient
+// is a pass over the whole weight, so blocks are as large as 64 MiB of logits allow, 1 GiB on a GPU, but of
+// at least 64 rows.
+std::int64_t rows_at_a_time(Device device, std::int64_t vocabulary) {
+    const std::int64_t bytes = std::int64_t{device == Device::cpu ? 64 : 1024} << 20;
+    return std::max<std::int64_t>(64, bytes / (4 * vocabulary) / 64 * 64);
 }
 
 template <class T>
@@ -44,7 +45,7 @@ LossSums linear_cross_entropy(const Var& hidden, const Var& weight, const Tensor
         dhidden = tape.gradient_slot(hidden);
         dweight = tape.gradient_slot(weight);
     }
-    const std::int64_t block = std::min(rows, rows_at_a_time(vocabulary));
+    const std::int64_t block = std::min(rows, rows_at_a_time(stream.device(), vocabulary));
     const Tensor buffer = Tensor::empty(stream, DType::f32, {block, vocabulary});
     // the products with dlogits want them in the dtype of hidden and weight
     const DType dtype = hidden.value().dtype();

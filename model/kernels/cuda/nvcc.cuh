@@ -170,10 +170,10 @@ __device__ inline void load_matrices_transposed(unsigned (&r)[4], const void* ro
 }
 
 inline void throw_if_refused(cudaError_t status, const char* kernel, Grid grid, int threads, int shared) {
-    if (status != cudaSuccess)
-        throw CudaError(text(kernel, ": ", cudaGetErrorString(status), ", with ", grid.x, " by ", grid.y,
-                             " blocks of ", threads, " threads and ", shared,
-                             " bytes of dynamic shared memory"));
+    if (status == cudaSuccess) return;
+    cudaGetLastError();  // it is not to come out of the next launch as well
+    throw CudaError(text(kernel, ": ", cudaGetErrorString(status), ", with ", grid.x, " by ", grid.y,
+                         " blocks of ", threads, " threads and ", shared, " bytes of dynamic shared memory"));
 }
 
 /// Queues the kernel. Throws CudaError when CUDA refuses; what goes wrong while it runs comes out of a later

@@ -52,6 +52,7 @@ class InputMemory final : public MemorySource {
             // a device that has failed says so to whoever waits for it
         }
     }
+    bool is_idle(std::byte* memory) const override { return cuda::is_done(last_reads_.at(memory).get()); }
     void handed_out_again(std::byte* memory) override {
         cuda::make_wait(copies_.get(), last_reads_.at(memory).get());
     }

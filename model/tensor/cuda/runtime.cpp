@@ -9,10 +9,12 @@
 namespace skein::cuda {
 namespace {
 
-constexpr int kLeastMajor = 8;  // what the kernels are compiled for at least: A100's
+constexpr int kLeastCapability = SKEIN_LEAST_CAPABILITY;  // that the kernels are compiled for; 80 is 8.0
 
 void check(cudaError_t status, const char* what) {
-    if (status != cudaSuccess) throw CudaError(text("CUDA: ", what, ": ", cudaGetErrorString(status)));
+    if (status == cudaSuccess) return;
+    cudaGetLastError();  // it is not to come out of the next launch as well
+    throw CudaError(text("CUDA: ", what, ": ", cudaGetErrorString(status)));
 }
 
 cudaStream_t of(void* stream) {
@@ -47,9 +49,10 @@ GpuReport find_gpus() try {
     if (count == 0) return none("no GPU was found");
     for (int device = 0; device < count; ++device) {
         const GpuProperties found = properties_of(device);
-        if (found.major < kLeastMajor)
+        if (10 * found.major + found.minor < kLeastCapability)
             return none(text("GPU ", device, " (", found.name, ") is of compute capability ", found.major,
-                             ".", found.minor, ", wanted ", kLeastMajor, ".0 or later"));
+                             ".", found.minor, ", this build is for ", kLeastCapability / 10, ".",
+                             kLeastCapability % 10, " or later"));
     }
     GpuReport report;
     report.count = count;
@@ -102,7 +105,10 @@ void record(void* event, void* stream) {
 }
 bool is_done(void* event) {
     const cudaError_t status = cudaEventQuery(event_of(event));
-    if (status == cudaErrorNotReady) return false;
+    if (status == cudaErrorNotReady) {
+        cudaGetLastError();  // nor this
+        return false;
+    }
     check(status, "work before an event");
     return true;
 }
