@@ -3,6 +3,7 @@
 
 #include <cstring>
 #include <numeric>
+#include <set>
 #include <vector>
 
 #include "model/base/error.h"
@@ -90,17 +91,19 @@ TEST(Device, AnEventIsOverWhenWhatWasQueuedBeforeItIsDone) {
 
 TEST(Device, MemoryThatIsGivenBackIsUsedAgainBehindTheWorkThatReadsIt) {
     Stream stream(test_gpu(), 1);
-    const Tensor result = Tensor::empty(stream, DType::f32, {1000});
-    const std::byte* place = nullptr;
-    {
-        const Tensor first = Tensor::from<float>(stream, {1000}, counted(1000, 1.0f));
-        place = first.raw();
-        copy(stream, first, result);
+    std::set<const std::byte*> places;
+    std::vector<Tensor> results;
+    for (int i = 0; i < 10; ++i) {
+        const Tensor input =
+            Tensor::from<float>(stream, {1000}, counted(1000, 5000.0f * static_cast<float>(i)));
+        places.insert(input.raw());
+        results.push_back(Tensor::empty(stream, DType::f32, {1000}));
+        copy(stream, input, results.back());
     }  // given back while the copy out of it may still be queued
-    const Tensor second = Tensor::from<float>(stream, {1000}, counted(1000, 5000.0f));
-    EXPECT_EQ(second.raw(), place);
-    EXPECT_EQ(floats_of(stream, result), counted(1000, 1.0f));
-    EXPECT_EQ(floats_of(stream, second), counted(1000, 5000.0f));
+    EXPECT_LE(places.size(), 3u);
+    for (int i = 0; i < 10; ++i)
+        EXPECT_EQ(floats_of(stream, results[static_cast<std::size_t>(i)]),
+                  counted(1000, 5000.0f * static_cast<float>(i)));
 }
 
 TEST(Device, RepeatedStepsAskTheSystemForNothing) {
