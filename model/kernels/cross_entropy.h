@@ -26,9 +26,39 @@ struct CrossEntropyArgs {
     double* loss = nullptr;
     double* nll = nullptr;
     std::int64_t* correct = nullptr;
+    /// The id of the first logit, where they are a part of the vocabulary only (cross_entropy_part).
+    std::int64_t first_id = 0;
 };
 void cross_entropy(CpuStream& stream, const CrossEntropyArgs& args);
 void cross_entropy(CudaStream& stream, const CrossEntropyArgs& args);
+
+/// What a part of the vocabulary adds to a row's loss.
+struct VocabularyPart {
+    double total = 0.0;    ///< Σ exp(x - highest)
+    double centred = 0.0;  ///< Σ (x - highest)
+    std::int64_t ids = 0;  ///< in this part
+    float highest = 0.0f;  ///< logit
+    float target = 0.0f;   ///< the target's logit, where it is of this part
+    std::int32_t target_is_first =
+        0;  ///< it is this part's highest, and no id before it in the part has as much
+    std::int32_t unused = 0;
+};
+
+/// The same in two calls, for a vocabulary that is split over several ranks. First what this part adds,
+/// parts: [rows]. It may leave the gradient, and the logits with it, in a state that only the second call
+/// understands.
+void cross_entropy_part(CpuStream& stream, const CrossEntropyArgs& args, VocabularyPart* parts);
+void cross_entropy_part(CudaStream& stream, const CrossEntropyArgs& args, VocabularyPart* parts);
+
+/// All parts of a vocabulary, [count, rows] in the order of their ids, of which part `own` is this rank's.
+struct VocabularyParts {
+    const VocabularyPart* parts = nullptr;
+    int count = 1, own = 0;
+};
+/// Then the losses, which are the same bits on every rank, and this part's gradient. Sums over the parts are
+/// fp64, in order.
+void cross_entropy_of_parts(CpuStream& stream, const CrossEntropyArgs& args, const VocabularyParts& parts);
+void cross_entropy_of_parts(CudaStream& stream, const CrossEntropyArgs& args, const VocabularyParts& parts);
 
 /// sums[s] = the sum of of_rows[s · length] ... of_rows[s · length + length - 1], in order.
 void sum_samples(CpuStream& stream, const double* of_rows, std::int64_t samples, std::int64_t length,

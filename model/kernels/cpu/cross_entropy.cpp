@@ -6,6 +6,7 @@
 #include "model/base/parallel_for.h"
 #include "model/kernels/cpu/fp32_operands.h"
 #include "model/kernels/cpu/simd.h"
+#include "model/kernels/row_loss.h"
 
 namespace skein::kernels {
 namespace {
@@ -35,58 +36,85 @@ float row_max(const float* x, std::int64_t count) {
     return max(highest);
 }
 
+// The target's place among this part's logits; less than 0 or past them where it is another part's.
+std::int64_t place_of_target(const CrossEntropyArgs& args, std::int64_t r) {
+    return args.targets[r] - args.first_id;
+}
+
+bool holds(const CrossEntropyArgs& args, std::int64_t place) {
+    return place >= 0 && place < args.vocabulary;
+}
+
+// Leaves exp(x - highest) where a gradient is wanted.
+VocabularyPart part_of_row(const CrossEntropyArgs& args, std::int64_t r) {
+    const std::int64_t vocabulary = args.vocabulary, target = place_of_target(args, r);
+    const float* x = args.logits + r * vocabulary;
+    VocabularyPart part;
+    part.ids = vocabulary;
+    part.highest = row_max(x, vocabulary);
+    if (holds(args, target)) {
+        part.target = x[target];
+        part.target_is_first =
+            part.target == part.highest && std::find(x, x + target, part.highest) == x + target;
+    }
+    const F8 highest = splat(part.highest);
+    if (args.smoothing > 0.0)
+        part.centred = row_sum(vocabulary, [&](std::int64_t i, auto lanes) {
+            return load(x + i, lanes, part.highest) - highest;
+        });
+    float* gradient = args.gradient ? args.gradient.f32() + r * vocabulary : nullptr;
+    part.total = row_sum(vocabulary, [&](std::int64_t i, auto lanes) {
+        const F8 e = simd::exp(load(x + i, lanes, kLowest) - highest);
+        if (gradient) store(gradient + i, e, lanes);
+        return e;
+    });
+    return part;
+}
+
 void pad_row(const CrossEntropyArgs& args, std::int64_t r) {
     if (args.gradient) std::fill_n(args.gradient.f32() + r * args.vocabulary, args.vocabulary, 0.0f);
     args.loss[r] = args.nll[r] = 0.0;
     args.correct[r] = 0;
 }
 
-void loss_of_row(const CrossEntropyArgs& args, std::int64_t r) {
-    const float* x = args.logits + r * args.vocabulary;
-    const std::int64_t vocabulary = args.vocabulary;
-    const std::int32_t target = args.targets[r];
-    const float target_logit = x[target];
-    const float highest = row_max(x, vocabulary);
-    const double uniform_share = args.smoothing / static_cast<double>(vocabulary);
-    const double centred_sum =
-        args.smoothing > 0.0
-            ? row_sum(vocabulary, [&](std::int64_t i,
-                                      auto lanes) { return load(x + i, lanes, highest) - splat(highest); })
-            : 0.0;
-    args.correct[r] = target_logit == highest && std::find(x, x + target, highest) == x + target;
-    const auto exponential = [&](std::int64_t i, auto lanes) {
-        return simd::exp(load(x + i, lanes, kLowest) - splat(highest));
-    };
-    double total;
-    if (args.gradient) {
-        float* gradient = args.gradient.f32() + r * vocabulary;
-        total = row_sum(vocabulary, [&](std::int64_t i, auto lanes) {
-            const F8 e = exponential(i, lanes);
-            store(gradient + i, e, lanes);
-            return e;
-        });
-        const auto gradient_scale = static_cast<double>(args.gradient_scale);
-        const auto factor = static_cast<float>(gradient_scale / total);
-        const auto share = static_cast<float>(-uniform_share * gradient_scale);
-        for_lanes(vocabulary, [&](std::int64_t i, auto lanes) {
-            store(gradient + i, fma(load(gradient + i, lanes), splat(factor), splat(share)), lanes);
-        });
-        gradient[target] -= static_cast<float>((1.0 - args.smoothing) * gradient_scale);
-    } else {
-        total = row_sum(vocabulary, exponential);
-    }
-    // log p[v] = x[v] - highest - log(total)
-    const double log_total = std::log(total);
-    args.nll[r] = log_total - (static_cast<double>(target_logit) - static_cast<double>(highest));
-    args.loss[r] = (1.0 - args.smoothing) * args.nll[r] +
-                   uniform_share * (static_cast<double>(vocabulary) * log_total - centred_sum);
+// Makes the gradient of what part_of_row left. parts[i · stride]: part i of the row.
+void finish_row(const CrossEntropyArgs& args, std::int64_t r, const VocabularyParts& parts,
+                std::int64_t stride) {
+    const RowLoss row = row_loss(
+        parts.parts, stride, parts.count, parts.own, args.targets[r], args.smoothing,
+        [](double x) { return std::exp(x); }, [](double x) { return std::log(x); });
+    args.nll[r] = row.nll;
+    args.loss[r] = row.loss;
+    args.correct[r] = row.correct;
+    if (!args.gradient) return;
+    float* gradient = args.gradient.f32() + r * args.vocabulary;
+    const auto scale = static_cast<double>(args.gradient_scale);
+    const auto factor = static_cast<float>(scale * row.own_share / row.total);
+    const auto share = static_cast<float>(-row.uniform_share * scale);
+    for_lanes(args.vocabulary, [&](std::int64_t i, auto lanes) {
+        store(gradient + i, fma(load(gradient + i, lanes), splat(factor), splat(share)), lanes);
+    });
+    if (const std::int64_t target = place_of_target(args, r); holds(args, target))
+        gradient[target] -= static_cast<float>((1.0 - args.smoothing) * scale);
 }
 
-void fp32_cross_entropy(CpuStream& stream, const CrossEntropyArgs& args) {
+// The gradient in fp32, and the scale as the device has it.
+CrossEntropyArgs in_fp32(const CrossEntropyArgs& args) {
+    CrossEntropyArgs out = args;
+    if (args.device_scale) out.gradient_scale *= *args.device_scale;
+    if (!args.gradient.is_f32()) out.gradient = args.logits;
+    return out;
+}
+
+template <class Row>
+void for_rows(CpuStream& stream, const CrossEntropyArgs& args, const Row& row) {
     parallel_blocks(stream.threads, args.rows, 4, [&](std::int64_t begin, std::int64_t end) {
-        for (std::int64_t r = begin; r < end; ++r)
-            args.targets[r] < 0 ? pad_row(args, r) : loss_of_row(args, r);
+        for (std::int64_t r = begin; r < end; ++r) row(r);
     });
+}
+
+void finish(CpuStream& stream, const CrossEntropyArgs& args) {
+    if (!args.gradient.is_f32()) narrow(stream, args.logits, args.gradient, args.rows * args.vocabulary);
 }
 
 template <class Number>
@@ -104,12 +132,29 @@ void add_up_samples(CpuStream& stream, const Number* of_rows, std::int64_t sampl
 }  // namespace
 
 void cross_entropy(CpuStream& stream, const CrossEntropyArgs& args) {
-    CrossEntropyArgs in_fp32 = args;
-    if (args.device_scale) in_fp32.gradient_scale *= *args.device_scale;
-    if (args.gradient.is_f32()) return fp32_cross_entropy(stream, in_fp32);
-    in_fp32.gradient = args.logits;
-    fp32_cross_entropy(stream, in_fp32);
-    narrow(stream, args.logits, args.gradient, args.rows * args.vocabulary);
+    const CrossEntropyArgs fp32 = in_fp32(args);
+    for_rows(stream, fp32, [&](std::int64_t r) {
+        if (fp32.targets[r] < 0) return pad_row(fp32, r);
+        const VocabularyPart whole = part_of_row(fp32, r);
+        finish_row(fp32, r, {&whole}, 1);
+    });
+    finish(stream, args);
+}
+
+void cross_entropy_part(CpuStream& stream, const CrossEntropyArgs& args, VocabularyPart* parts) {
+    const CrossEntropyArgs fp32 = in_fp32(args);
+    for_rows(stream, fp32, [&](std::int64_t r) {
+        parts[r] = fp32.targets[r] < 0 ? VocabularyPart{} : part_of_row(fp32, r);
+    });
+}
+
+void cross_entropy_of_parts(CpuStream& stream, const CrossEntropyArgs& args, const VocabularyParts& parts) {
+    const CrossEntropyArgs fp32 = in_fp32(args);
+    for_rows(stream, fp32, [&](std::int64_t r) {
+        if (fp32.targets[r] < 0) return pad_row(fp32, r);
+        finish_row(fp32, r, {parts.parts + r, parts.count, parts.own}, args.rows);
+    });
+    finish(stream, args);
 }
 
 void sum_samples(CpuStream& stream, const double* of_rows, std::int64_t samples, std::int64_t length,

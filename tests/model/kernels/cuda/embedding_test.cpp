@@ -30,7 +30,7 @@ TEST(CudaSortRows, GroupsRowsByIdInTheirOrder) {
         const auto found = in_every_order([&] {
             ShimStream stream;
             Ids workspace(static_cast<std::size_t>(sort_rows_workspace(rows, vocabulary)));
-            const RowsById by_id = sort_rows(stream, rows, vocabulary, ids.data(), workspace.data());
+            const RowsById by_id = sort_rows(stream, rows, {0, vocabulary, vocabulary}, ids.data(), workspace.data());
             return std::pair(Ids(by_id.order, by_id.order + rows),
                              Ids(by_id.first, by_id.first + vocabulary + 1));
         });
