@@ -33,7 +33,7 @@ const kernels::AdamList& Optimizer::list() {
     std::vector<kernels::AdamTensor> tensors;
     for (std::size_t i = 0; i < parameters_.size(); ++i) {
         const Parameter& parameter = parameters_[i];
-        const auto decay = static_cast<float>(parameter.decays ? section_.weight_decay : 0.0);
+        const auto decay = static_cast<float>(parameter.decays() ? section_.weight_decay : 0.0);
         kernels::AdamTensor tensor;
         tensor.count = parameter.leaf.value.elements();
         tensor.parameter = parameter.leaf.value.data<float>();

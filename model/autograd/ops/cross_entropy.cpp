@@ -25,6 +25,21 @@ Tensor sum_samples(Stream& stream, const Tensor& of_rows, std::int64_t length) {
     return out;
 }
 
+void cross_entropy(Stream& stream, const kernels::CrossEntropyArgs& args, TensorGroup* group) {
+    if (!group) return stream.run([&](auto& s) { kernels::cross_entropy(s, args); });
+    using kernels::VocabularyPart;
+    static_assert(sizeof(VocabularyPart) % 8 == 0);
+    const auto words = static_cast<std::int64_t>(sizeof(VocabularyPart) / 8);
+    const Tensor part = Tensor::empty(stream, DType::i64, {args.rows * words});
+    stream.run([&](auto& s) {
+        kernels::cross_entropy_part(s, args, reinterpret_cast<VocabularyPart*>(part.raw()));
+    });
+    const Tensor all = group->all_gather(stream, part);
+    const kernels::VocabularyParts parts{reinterpret_cast<const VocabularyPart*>(all.raw()), group->size(),
+                                         group->rank()};
+    stream.run([&](auto& s) { kernels::cross_entropy_of_parts(s, args, parts); });
+}
+
 }  // namespace
 
 LossSums linear_cross_entropy(const Var& hidden, const Var& weight, const Tensor& targets,
@@ -67,7 +82,8 @@ LossSums linear_cross_entropy(const Var& hidden, const Var& weight, const Tensor
         args.loss = loss.data<double>() + first;
         args.nll = nll.data<double>() + first;
         args.correct = correct.data<std::int64_t>() + first;
-        stream.run([&](auto& s) { kernels::cross_entropy(s, args); });
+        args.first_id = options.first_id;
+        cross_entropy(stream, args, options.group);
         if (!tape.records()) continue;
         const Tensor dlogits = gradient_buffer.view(0, {count, vocabulary});
         // [count, width] = [count, vocabulary] · [vocabulary, width];  [vocabulary, width] (+)= dlogitsᵀ · h

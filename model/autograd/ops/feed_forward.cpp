@@ -5,7 +5,7 @@
 namespace skein {
 
 Var feed_forward(const Var& x, const FeedForwardWeights& weights, Activation activation,
-                 const kernels::Dropout& dropout, const kernels::RowPlace& place) {
+                 const kernels::Dropout& dropout, const kernels::RowPlace& place, BiasUse use_b2) {
     Tape& tape = x.tape();
     Stream& stream = tape.stream();
     const std::int64_t rows = x.shape()[0], width = weights.w1.shape()[1], hidden = weights.w1.shape()[0];
@@ -31,7 +31,7 @@ Var feed_forward(const Var& x, const FeedForwardWeights& weights, Activation act
     drop(stream, a);
     Tensor y = Tensor::empty(stream, dtype, {rows, width});
     matmul(stream, {.b_transposed = true}, a, weights.w2.value(), y,
-           weights.b2 ? weights.b2.value() : Tensor{});
+           weights.b2 && use_b2 == BiasUse::kAdd ? weights.b2.value() : Tensor{});
 
     return tape.record(
         y, {x, weights.w1, weights.b1, weights.w2, weights.b2},

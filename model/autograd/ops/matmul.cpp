@@ -32,10 +32,17 @@ void matmul(Stream& stream, const MatmulOptions& options, const Tensor& a, const
     stream.run([&](auto& s) { kernels::gemm(s, args); });
 }
 
+Tensor as_matrix(const Tensor& tensor) {
+    const std::int64_t columns = tensor.shape()[tensor.shape().rank() - 1];
+    std::int64_t rows = 1;
+    for (int axis = 0; axis + 1 < tensor.shape().rank(); ++axis) rows *= tensor.shape()[axis];
+    return tensor.reshape({rows, columns});
+}
+
 void matmul_into(Tape& tape, MatmulOptions options, const Tensor& a, const Tensor& b, NodeRef node) {
     const GradientSlot slot = tape.gradient_slot(node);
     options.accumulate = slot.accumulate;
-    matmul(tape.stream(), options, a, b, slot.target);
+    matmul(tape.stream(), options, a, b, as_matrix(slot.target));
 }
 
 void linear_weight_gradients(Tape& tape, const Tensor& dy, const Tensor& x, NodeRef weight, NodeRef bias) {
