@@ -77,17 +77,21 @@ std::string resume_command(const Arguments& arguments, const Ranks& ranks) {
     return line;
 }
 
-/// Where a rank of the run computes, and how its gradients travel. Collective.
-RankPlace place_of_a_rank(const RunConfig& config, Ranks& ranks, Communicator& data) {
+/// Where a rank of the run stands and computes, and how what it has travels. Collective.
+RankPlace place_of_a_rank(const RunConfig& config, Ranks& ranks, std::optional<ProcessGrid>& grid) {
     RankPlace place;
+    ranks.together([&] { grid.emplace(ranks.session(), config.parallel.tensor); });
+    place.data = &grid->data();
+    place.tensor = &grid->tensor();
     place.gpu = device_of_a_rank(config.device, ranks);
     const TransportFacts facts = gather_transport_facts(ranks.session(), ranks.world(), place.gpu);
     TransportDecision decision;
     ranks.together([&] { decision = decide_transport(config.parallel.transport, facts); });
     if (ranks.is_first() && !decision.line.empty()) std::cerr << decision.line << std::endl;
     if (decision.transport == GradientTransport::kNccl)
-        place.gradients = [&ranks, &data, timeout = config.parallel.timeout](Stream& stream) {
-            return make_nccl_communicator(ranks.session(), data, stream, {.timeout_seconds = timeout});
+        place.device_group = [&ranks, timeout = config.parallel.timeout](Stream& stream,
+                                                                         Communicator& group) {
+            return make_nccl_communicator(ranks.session(), group, stream, {.timeout_seconds = timeout});
         };
     return place;
 }
@@ -113,15 +117,13 @@ int run_train(const Arguments& arguments, Ranks& ranks) {
     observer.line = [&](const std::string& line) { progress.say(line); };
 
     std::optional<ProcessGrid> grid;
-    ranks.together([&] { grid.emplace(ranks.session(), arguments.config.parallel.tensor); });
     const int own = own_processors(ranks);
     TrainRequest request = request_from(arguments, own, ranks);
-    request.place = [&](const RunConfig& config) { return place_of_a_rank(config, ranks, grid->data()); };
+    request.place = [&](const RunConfig& config) { return place_of_a_rank(config, ranks, grid); };
     TrainResult result;
     {
         Trainer trainer(
-            std::move(request), grid->world(), grid->data(), [&](const auto& part) { ranks.together(part); },
-            observer);
+            std::move(request), ranks.world(), [&](const auto& part) { ranks.together(part); }, observer);
         result = trainer.run(stop);
     }
     if (ranks.is_first()) {

@@ -35,9 +35,10 @@ void load_parameters(const Checkpoint& checkpoint, Communicator& world, Paramete
     state.write_back();
 }
 
-std::unique_ptr<Objective> load_objective(const Checkpoint& checkpoint, Communicator& world, Stream& stream) {
+std::unique_ptr<Objective> load_objective(const Checkpoint& checkpoint, Communicator& world, Stream& stream,
+                                          const TensorSharing& sharing) {
     const RunConfig config = from_settings(checkpoint.manifest().run.configuration);
-    std::unique_ptr<Objective> objective = make_objective(stream, config.model, config.train.seed);
+    std::unique_ptr<Objective> objective = make_objective(stream, config.model, config.train.seed, sharing);
     load_parameters(checkpoint, world, objective->model().parameters(), stream);
     objective->model().parameters().keep_copies(stream, dtype_of(config.train.precision));
     return objective;

@@ -39,9 +39,10 @@ void add_parameters(HostState& state, const ParameterList& parameters);
 void load_parameters(const Checkpoint& checkpoint, Communicator& world, ParameterList& parameters,
                      Stream& stream);
 
-/// Collective: the model of a checkpoint with its weights, in the precision that it was trained in, on the
-/// stream, which must outlive it. Throws CheckpointError.
-std::unique_ptr<Objective> load_objective(const Checkpoint& checkpoint, Communicator& world, Stream& stream);
+/// Collective: the model of a checkpoint with its weights, or this rank's part of it, in the precision that
+/// it was trained in, on the stream, which must outlive it. Throws CheckpointError, ConfigError.
+std::unique_ptr<Objective> load_objective(const Checkpoint& checkpoint, Communicator& world, Stream& stream,
+                                          const TensorSharing& sharing = {});
 
 /// The value of a name; empty when it is not there.
 std::string find_text(const NamedTexts& texts, std::string_view name);

@@ -40,11 +40,9 @@ std::string utc_now() {
 
 }  // namespace
 
-Trainer::Trainer(TrainRequest request, Communicator& world, Communicator& data, Together together,
-                 TrainObserver observer)
+Trainer::Trainer(TrainRequest request, Communicator& world, Together together, TrainObserver observer)
     : request_(std::move(request)),
       world_(world),
-      data_group_(data),
       together_(std::move(together)),
       observer_(std::move(observer)) {
     together_([&] {  // a new run whose options contradict each other leaves nothing behind
@@ -57,12 +55,16 @@ Trainer::Trainer(TrainRequest request, Communicator& world, Communicator& data, 
     together_([&] { settle_config(from); });
     together_([&] { agree_on(to_settings(config_)); });
     const RankPlace place = request_.place ? request_.place(config_) : RankPlace{};
+    data_group_ = place.data ? place.data : &world_;
+    if (place.tensor && place.tensor->size() > 1) tensor_ranks_ = place.tensor;
     together_([&] { configure(from, place.gpu); });
     together_([&] { agree_on(state_.leans_on); });
     // not together: ranks that wait in it for one that failed would not come to agree
-    if (place.gradients) gradient_group_ = place.gradients(*stream_);
-    together_(
-        [&] { training_step_.emplace(config_, *objective_, *stream_, data_group_, gradient_group_.get()); });
+    if (place.device_group) {
+        if (data_group_->size() > 1) gradient_group_ = place.device_group(*stream_, *data_group_);
+        if (tensor_ranks_) tensor_device_ranks_ = place.device_group(*stream_, *tensor_ranks_);
+    }
+    together_([&] { make_model(); });
     std::optional<HostState> state;
     together_([&] {
         if (!from) return;
@@ -161,7 +163,6 @@ void Trainer::configure(const std::optional<Checkpoint>& from, const std::option
             tokenizer_files_.push_back({name, read_file(folder_.path + "/" + name)});
         }
     stream_.emplace(gpu, request_.threads(config_.parallel.threads));
-    objective_ = make_objective(*stream_, config_.model, config_.train.seed);
     store_.emplace(request_.out + "/checkpoints", config_.checkpoint.keep,
                    [this](const std::string& line) { say(line); });
     if (const auto peak = known_peak_flops(device_name(*stream_), config_.train.precision))
@@ -177,8 +178,19 @@ void Trainer::configure(const std::optional<Checkpoint>& from, const std::option
     state_.leans_on.emplace_back(kTokenizerName, folder_.header.tokenizer_sha256);
     if (folder_.kind == DataKind::kPairs)
         state_.leans_on.emplace_back(kSourceTokenizerName, folder_.source_header.tokenizer_sha256);
-    state_.grid = {static_cast<std::uint64_t>(data_group_.size()),
-                   static_cast<std::uint64_t>(config_.parallel.tensor)};
+    state_.grid = {static_cast<std::uint64_t>(data_group_->size()),
+                   static_cast<std::uint64_t>(tensor_ranks_ ? tensor_ranks_->size() : 1)};
+}
+
+void Trainer::make_model() {
+    TensorSharing sharing;
+    if (tensor_ranks_) {
+        sharing.group = &tensor_group_.emplace(tensor_device_ranks_ ? *tensor_device_ranks_ : *tensor_ranks_);
+        sharing.sequence = config_.parallel.sequence;
+    }
+    objective_ = make_objective(*stream_, config_.model, config_.train.seed, sharing);
+    training_step_.emplace(config_, *objective_, *stream_,
+                           StepGroups(*data_group_, gradient_group_.get(), world_));
 }
 
 // Replicas stay equal only if every rank computes from the same things.
@@ -291,7 +303,7 @@ SaveOutcome Trainer::save() {
 }
 
 void Trainer::evaluate_now() {
-    together_([&] { evaluation_ = evaluate(*objective_, *stream_, data_group_, *validation_data_); });
+    together_([&] { evaluation_ = evaluate(*objective_, *stream_, *data_group_, *validation_data_); });
     const auto step = static_cast<std::int64_t>(state_.step);
     if (log_) log_->evaluation(step, *evaluation_);
     say(text("step ", step, ": validation loss ", evaluation_->loss, ", perplexity ",
@@ -422,7 +434,9 @@ TrainResult Trainer::run(const StopSignal& stop) {
     };
     // A GPU works on the next step while the host tells of the last one, unless something is due in between,
     // or the host has to carry the gradients.
-    const bool by_itself = stream_->device() != Device::cpu && (gradient_group_ || data_group_.size() == 1);
+    const bool by_itself = stream_->device() != Device::cpu &&
+                           (gradient_group_ || data_group_->size() == 1) &&
+                           (tensor_device_ranks_ || !tensor_ranks_);
     const std::size_t ahead = by_itself ? TrainingStep::kMostUnderWay - 1 : 0;
     while (state_.step < steps && !out_of_patience() && !stopped && hopeless == 0) {
         start_step(batches, stop);
