@@ -131,6 +131,20 @@ class Tape {
     /// Called after each op's backward: the place to poll communication.
     std::function<void()> after_op;
 
+    /// What ops compute that is not exact even where all that they read is.
+    enum class Inexact {
+        kResult,         ///< of a norm, of attention, of an activation
+        kMean,           ///< of a norm's rows
+        kScale,          ///< their 1 / standard deviation
+        kGradient,       ///< of what a norm, attention or an activation read
+        kLogitGradient,  ///< of the logits
+    };
+    /// For tests of exactness: called with each such tensor before anything reads it, to round it in place.
+    std::function<void(const Tensor&, Inexact)> on_inexact;
+    void inexact(const Tensor& tensor, Inexact kind) const {
+        if (on_inexact) on_inexact(tensor, kind);
+    }
+
   private:
     struct Node {
         Backward backward;

@@ -69,6 +69,7 @@ Var attend(const Var& query, const Var& key_value, const Packing& packing, const
     args.output_stride = width;
     args.log_sum_exp = log_sum_exp ? log_sum_exp.data<float>() : nullptr;
     tape.stream().run([&](auto& s) { kernels::attention(s, args); });
+    tape.inexact(y, Tape::Inexact::kResult);
 
     // the tensors behind the pointers in args, kept until backward
     struct Kept {
@@ -107,6 +108,8 @@ Var attend(const Var& query, const Var& key_value, const Packing& packing, const
             back.value_gradient_stride = packing.value_stride;
             back.bias_gradient = dbias ? dbias.data<float>() : nullptr;
             t.stream().run([&](auto& s) { kernels::attention_backward(s, back); });
+            t.inexact(dquery, Tape::Inexact::kGradient);
+            if (!packed) t.inexact(dkey_value, Tape::Inexact::kGradient);
             if (t.needs_gradient(query_node)) t.pass_gradient(query_node, dquery);
             if (!packed && t.needs_gradient(key_value_node)) t.pass_gradient(key_value_node, dkey_value);
             if (dbias) t.pass_gradient(bias_node, dbias);

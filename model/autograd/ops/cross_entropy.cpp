@@ -86,6 +86,7 @@ LossSums linear_cross_entropy(const Var& hidden, const Var& weight, const Tensor
         cross_entropy(stream, args, options.group);
         if (!tape.records()) continue;
         const Tensor dlogits = gradient_buffer.view(0, {count, vocabulary});
+        tape.inexact(dlogits, Tape::Inexact::kLogitGradient);
         // [count, width] = [count, vocabulary] · [vocabulary, width];  [vocabulary, width] (+)= dlogitsᵀ · h
         matmul(stream, {.accumulate = dhidden.accumulate}, dlogits, weight.value(),
                dhidden.target.view(first * width, {count, width}));

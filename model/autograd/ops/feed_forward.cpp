@@ -28,6 +28,7 @@ Var feed_forward(const Var& x, const FeedForwardWeights& weights, Activation act
                                    tensor.operand(), tensor.operand());
         });
     };
+    tape.inexact(a, Tape::Inexact::kResult);
     drop(stream, a);
     Tensor y = Tensor::empty(stream, dtype, {rows, width});
     matmul(stream, {.b_transposed = true}, a, weights.w2.value(), y,
@@ -44,6 +45,7 @@ Var feed_forward(const Var& x, const FeedForwardWeights& weights, Activation act
             matmul(t.stream(),
                    {.epilogue = gelu ? kernels::Epilogue::kGeluBackward : kernels::Epilogue::kReluBackward},
                    dy, w2, dz, {}, gelu ? before : a);
+            t.inexact(dz, Tape::Inexact::kGradient);
             drop(t.stream(), dz);
             linear_weight_gradients(t, dz, x, w1_node, b1_node);
             if (t.needs_gradient(x_node)) matmul_into(t, {}, dz, w1, x_node);

@@ -19,6 +19,7 @@ std::vector<Var> recompute(Tape& tape, const std::vector<Var>& inputs, TapeFunct
     // The uses of leaves count from now on, so that none is final before its use in backward.
     const auto counted = std::make_shared<std::unique_ptr<Tape>>(
         std::make_unique<Tape>(tape.stream(), Tape::Mode::kCountUses));
+    (*counted)->on_inexact = tape.on_inexact;
     std::vector<Tensor> values;
     std::vector<Var> first_inputs;
     for (const Var& input : inputs) {
@@ -46,6 +47,7 @@ std::vector<Var> recompute(Tape& tape, const std::vector<Var>& inputs, TapeFunct
                                       Tape again(t.stream());
                                       again.on_leaf_final = t.on_leaf_final;
                                       again.after_op = t.after_op;
+                                      again.on_inexact = t.on_inexact;
                                       std::vector<Var> again_inputs;
                                       for (const Tensor& value : values)
                                           again_inputs.push_back(again.input(value));
