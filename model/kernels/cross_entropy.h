@@ -32,10 +32,8 @@ struct CrossEntropyArgs {
 void cross_entropy(CpuStream& stream, const CrossEntropyArgs& args);
 void cross_entropy(CudaStream& stream, const CrossEntropyArgs& args);
 
-/// What a part of the vocabulary adds to a row's loss.
+/// A row of logits over a part of the vocabulary.
 struct VocabularyPart {
-    double total = 0.0;    ///< Σ exp(x - highest)
-    double centred = 0.0;  ///< Σ (x - highest)
     std::int64_t ids = 0;  ///< in this part
     float highest = 0.0f;  ///< logit
     float target = 0.0f;   ///< the target's logit, where it is of this part
@@ -43,22 +41,33 @@ struct VocabularyPart {
         0;  ///< it is this part's highest, and no id before it in the part has as much
     std::int32_t unused = 0;
 };
-
-/// The same in two calls, for a vocabulary that is split over several ranks. First what this part adds,
-/// parts: [rows]. It may leave the gradient, and the logits with it, in a state that only the second call
-/// understands.
-void cross_entropy_part(CpuStream& stream, const CrossEntropyArgs& args, VocabularyPart* parts);
-void cross_entropy_part(CudaStream& stream, const CrossEntropyArgs& args, VocabularyPart* parts);
-
-/// All parts of a vocabulary, [count, rows] in the order of their ids, of which part `own` is this rank's.
+/// What it adds to the row's sums, where `highest` is the whole row's.
+struct VocabularySums {
+    double total = 0.0;    ///< Σ exp(x - highest)
+    double centred = 0.0;  ///< Σ (x - highest)
+};
+/// All parts of the rows, [count, rows] in the order of their ids.
 struct VocabularyParts {
     const VocabularyPart* parts = nullptr;
-    int count = 1, own = 0;
+    const VocabularySums* sums = nullptr;
+    int count = 1;
 };
-/// Then the losses, which are the same bits on every rank, and this part's gradient. Sums over the parts are
-/// fp64, in order.
-void cross_entropy_of_parts(CpuStream& stream, const CrossEntropyArgs& args, const VocabularyParts& parts);
-void cross_entropy_of_parts(CudaStream& stream, const CrossEntropyArgs& args, const VocabularyParts& parts);
+
+/// The same for a vocabulary that is split over several ranks, in three calls, between which the ranks tell
+/// each other what a call gave. Every exponential has the bits that it has in one piece, and sums over the
+/// vocabulary are fp64, so that the results are the same on every rank, and but for rare roundings those of
+/// one piece. First, parts: [rows].
+void cross_entropy_parts(CpuStream& stream, const CrossEntropyArgs& args, VocabularyPart* parts);
+void cross_entropy_parts(CudaStream& stream, const CrossEntropyArgs& args, VocabularyPart* parts);
+/// Second, sums: [rows], of all.parts. It may leave the gradient, and the logits with it, in a state that
+/// only the third understands.
+void cross_entropy_sums(CpuStream& stream, const CrossEntropyArgs& args, const VocabularyParts& all,
+                        VocabularySums* sums);
+void cross_entropy_sums(CudaStream& stream, const CrossEntropyArgs& args, const VocabularyParts& all,
+                        VocabularySums* sums);
+/// Third, the losses and this part's gradient, of all.parts and all.sums.
+void cross_entropy_of_parts(CpuStream& stream, const CrossEntropyArgs& args, const VocabularyParts& all);
+void cross_entropy_of_parts(CudaStream& stream, const CrossEntropyArgs& args, const VocabularyParts& all);
 
 /// sums[s] = the sum of of_rows[s · length] ... of_rows[s · length + length - 1], in order.
 void sum_samples(CpuStream& stream, const double* of_rows, std::int64_t samples, std::int64_t length,

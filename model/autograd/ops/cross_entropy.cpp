@@ -25,19 +25,30 @@ Tensor sum_samples(Stream& stream, const Tensor& of_rows, std::int64_t length) {
     return out;
 }
 
+// Room for a T of each row, and everyone's.
+template <class T>
+struct OfRows {
+    static_assert(sizeof(T) % 8 == 0);
+    Tensor own;
+    OfRows(Stream& stream, std::int64_t rows)
+        : own(Tensor::empty(stream, DType::i64, {rows * static_cast<std::int64_t>(sizeof(T) / 8)})) {}
+    T* data() const { return reinterpret_cast<T*>(own.raw()); }
+};
+
 void cross_entropy(Stream& stream, const kernels::CrossEntropyArgs& args, TensorGroup* group) {
     if (!group) return stream.run([&](auto& s) { kernels::cross_entropy(s, args); });
-    using kernels::VocabularyPart;
-    static_assert(sizeof(VocabularyPart) % 8 == 0);
-    const auto words = static_cast<std::int64_t>(sizeof(VocabularyPart) / 8);
-    const Tensor part = Tensor::empty(stream, DType::i64, {args.rows * words});
-    stream.run([&](auto& s) {
-        kernels::cross_entropy_part(s, args, reinterpret_cast<VocabularyPart*>(part.raw()));
-    });
-    const Tensor all = group->all_gather(stream, part);
-    const kernels::VocabularyParts parts{reinterpret_cast<const VocabularyPart*>(all.raw()), group->size(),
-                                         group->rank()};
-    stream.run([&](auto& s) { kernels::cross_entropy_of_parts(s, args, parts); });
+    using namespace kernels;
+    VocabularyParts all;
+    all.count = group->size();
+    const OfRows<VocabularyPart> part(stream, args.rows);
+    stream.run([&](auto& s) { cross_entropy_parts(s, args, part.data()); });
+    const Tensor parts = group->all_gather(stream, part.own);
+    all.parts = reinterpret_cast<const VocabularyPart*>(parts.raw());
+    const OfRows<VocabularySums> sum(stream, args.rows);
+    stream.run([&](auto& s) { cross_entropy_sums(s, args, all, sum.data()); });
+    const Tensor sums = group->all_gather(stream, sum.own);
+    all.sums = reinterpret_cast<const VocabularySums*>(sums.raw());
+    stream.run([&](auto& s) { cross_entropy_of_parts(s, args, all); });
 }
 
 }  // namespace

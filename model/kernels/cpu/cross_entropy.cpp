@@ -15,18 +15,15 @@ using namespace simd;
 
 constexpr float kLowest = -3.4028235e38f;
 
-// Σ f(i) over a row: eight lanes inside blocks of 512, blocks added in fp64.
+// Σ f(i) over a row, in fp64: eight lanes, which are added last.
 template <class F>
 double row_sum(std::int64_t count, const F& f) {
-    constexpr std::int64_t kBlock = 512;
-    double total = 0.0;
-    for (std::int64_t begin = 0; begin < count; begin += kBlock) {
-        F8 partial = splat(0.0f);
-        for_lanes(std::min(kBlock, count - begin),
-                  [&](std::int64_t i, auto lanes) { partial += f(begin + i, lanes); });
-        total += static_cast<double>(sum(partial));
-    }
-    return total;
+    using D8 [[gnu::vector_size(64)]] = double;
+    D8 partial{};
+    for_lanes(count,
+              [&](std::int64_t i, auto lanes) { partial += __builtin_convertvector(f(i, lanes), D8); });
+    return ((partial[0] + partial[4]) + (partial[2] + partial[6])) +
+           ((partial[1] + partial[5]) + (partial[3] + partial[7]));
 }
 
 float row_max(const float* x, std::int64_t count) {
@@ -45,7 +42,6 @@ bool holds(const CrossEntropyArgs& args, std::int64_t place) {
     return place >= 0 && place < args.vocabulary;
 }
 
-// Leaves exp(x - highest) where a gradient is wanted.
 VocabularyPart part_of_row(const CrossEntropyArgs& args, std::int64_t r) {
     const std::int64_t vocabulary = args.vocabulary, target = place_of_target(args, r);
     const float* x = args.logits + r * vocabulary;
@@ -57,18 +53,24 @@ VocabularyPart part_of_row(const CrossEntropyArgs& args, std::int64_t r) {
         part.target_is_first =
             part.target == part.highest && std::find(x, x + target, part.highest) == x + target;
     }
-    const F8 highest = splat(part.highest);
+    return part;
+}
+
+// Leaves exp(x - highest) where a gradient is wanted.
+VocabularySums sums_of_row(const CrossEntropyArgs& args, std::int64_t r, float highest) {
+    const float* x = args.logits + r * args.vocabulary;
+    float* gradient = args.gradient ? args.gradient.f32() + r * args.vocabulary : nullptr;
+    VocabularySums sums;
     if (args.smoothing > 0.0)
-        part.centred = row_sum(vocabulary, [&](std::int64_t i, auto lanes) {
-            return load(x + i, lanes, part.highest) - highest;
+        sums.centred = row_sum(args.vocabulary, [&](std::int64_t i, auto lanes) {
+            return load(x + i, lanes, highest) - splat(highest);
         });
-    float* gradient = args.gradient ? args.gradient.f32() + r * vocabulary : nullptr;
-    part.total = row_sum(vocabulary, [&](std::int64_t i, auto lanes) {
-        const F8 e = simd::exp(load(x + i, lanes, kLowest) - highest);
+    sums.total = row_sum(args.vocabulary, [&](std::int64_t i, auto lanes) {
+        const F8 e = simd::exp(load(x + i, lanes, kLowest) - splat(highest));
         if (gradient) store(gradient + i, e, lanes);
         return e;
     });
-    return part;
+    return sums;
 }
 
 void pad_row(const CrossEntropyArgs& args, std::int64_t r) {
@@ -77,19 +79,18 @@ void pad_row(const CrossEntropyArgs& args, std::int64_t r) {
     args.correct[r] = 0;
 }
 
-// Makes the gradient of what part_of_row left. parts[i · stride]: part i of the row.
-void finish_row(const CrossEntropyArgs& args, std::int64_t r, const VocabularyParts& parts,
-                std::int64_t stride) {
-    const RowLoss row = row_loss(
-        parts.parts, stride, parts.count, parts.own, args.targets[r], args.smoothing,
-        [](double x) { return std::exp(x); }, [](double x) { return std::log(x); });
+// Makes the gradient of what sums_of_row left. Part i of the row is all.parts[i · rows + r].
+void finish_row(const CrossEntropyArgs& args, std::int64_t r, const VocabularyParts& all, std::int64_t rows,
+                std::int64_t row_of_parts) {
+    const RowLoss row = row_loss(all, rows, row_of_parts, args.targets[r], args.smoothing,
+                                 [](double x) { return std::log(x); });
     args.nll[r] = row.nll;
     args.loss[r] = row.loss;
     args.correct[r] = row.correct;
     if (!args.gradient) return;
     float* gradient = args.gradient.f32() + r * args.vocabulary;
     const auto scale = static_cast<double>(args.gradient_scale);
-    const auto factor = static_cast<float>(scale * row.own_share / row.total);
+    const auto factor = static_cast<float>(scale / row.total);
     const auto share = static_cast<float>(-row.uniform_share * scale);
     for_lanes(args.vocabulary, [&](std::int64_t i, auto lanes) {
         store(gradient + i, fma(load(gradient + i, lanes), splat(factor), splat(share)), lanes);
@@ -136,23 +137,32 @@ void cross_entropy(CpuStream& stream, const CrossEntropyArgs& args) {
     for_rows(stream, fp32, [&](std::int64_t r) {
         if (fp32.targets[r] < 0) return pad_row(fp32, r);
         const VocabularyPart whole = part_of_row(fp32, r);
-        finish_row(fp32, r, {&whole}, 1);
+        const VocabularySums sums = sums_of_row(fp32, r, whole.highest);
+        finish_row(fp32, r, {&whole, &sums}, 1, 0);
     });
     finish(stream, args);
 }
 
-void cross_entropy_part(CpuStream& stream, const CrossEntropyArgs& args, VocabularyPart* parts) {
-    const CrossEntropyArgs fp32 = in_fp32(args);
-    for_rows(stream, fp32, [&](std::int64_t r) {
-        parts[r] = fp32.targets[r] < 0 ? VocabularyPart{} : part_of_row(fp32, r);
+void cross_entropy_parts(CpuStream& stream, const CrossEntropyArgs& args, VocabularyPart* parts) {
+    for_rows(stream, args, [&](std::int64_t r) {
+        parts[r] = args.targets[r] < 0 ? VocabularyPart{} : part_of_row(args, r);
     });
 }
 
-void cross_entropy_of_parts(CpuStream& stream, const CrossEntropyArgs& args, const VocabularyParts& parts) {
+void cross_entropy_sums(CpuStream& stream, const CrossEntropyArgs& args, const VocabularyParts& all,
+                        VocabularySums* sums) {
+    const CrossEntropyArgs fp32 = in_fp32(args);
+    for_rows(stream, fp32, [&](std::int64_t r) {
+        sums[r] =
+            fp32.targets[r] < 0 ? VocabularySums{} : sums_of_row(fp32, r, highest_of(all, args.rows, r));
+    });
+}
+
+void cross_entropy_of_parts(CpuStream& stream, const CrossEntropyArgs& args, const VocabularyParts& all) {
     const CrossEntropyArgs fp32 = in_fp32(args);
     for_rows(stream, fp32, [&](std::int64_t r) {
         if (fp32.targets[r] < 0) return pad_row(fp32, r);
-        finish_row(fp32, r, {parts.parts + r, parts.count, parts.own}, args.rows);
+        finish_row(fp32, r, all, args.rows, r);
     });
     finish(stream, args);
 }

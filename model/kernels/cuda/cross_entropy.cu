@@ -44,7 +44,7 @@ __device__ inline void pad_row(const CrossEntropyArgs& args, T* gradient, std::i
     }
 }
 
-/// What this part of the vocabulary adds to a row; the same on all threads of the block.
+/// The same on all threads of the block.
 __device__ inline VocabularyPart part_of_row(const CrossEntropyArgs& args, std::int64_t r, bool aligned) {
     const std::int64_t vocabulary = args.vocabulary, target = args.targets[r] - args.first_id;
     const float* x = args.logits + r * vocabulary;
@@ -55,37 +55,42 @@ __device__ inline VocabularyPart part_of_row(const CrossEntropyArgs& args, std::
     const Largest largest = largest_of_row(x, vocabulary, aligned);
     part.highest = largest.value;
     part.target_is_first = holds && largest.index == target ? 1 : 0;
+    return part;
+}
 
+/// Likewise.
+__device__ inline VocabularySums sums_of_row(const CrossEntropyArgs& args, std::int64_t r, float highest,
+                                             bool aligned) {
+    const float* x = args.logits + r * args.vocabulary;
     double sums[2] = {0.0, 0.0};  // of the exponentials, and of x - highest
-    for_own_eights(vocabulary, [&](std::int64_t c, std::int64_t left) {
-        Eight value = load_eight(x + c, left, aligned, part.highest), e;
+    for_own_eights(args.vocabulary, [&](std::int64_t c, std::int64_t left) {
+        Eight value = load_eight(x + c, left, aligned, highest), e;
         for (int i = 0; i < 8; ++i) {
-            value.v[i] -= part.highest;
+            value.v[i] -= highest;
             e.v[i] = i < left ? exp_of(value.v[i]) : 0.0f;
         }
         sums[0] += static_cast<double>(sum_of(e));
         sums[1] += static_cast<double>(sum_of(value));
     });
     block_sums(sums);
-    part.total = sums[0];
-    part.centred = sums[1];
-    return part;
+    return {sums[0], sums[1]};
 }
 
-/// parts[i · stride]: part i of the row. A thread reads each of its logits before it writes there.
+/// Part i of the row is all.parts[i · rows + row_of_parts]. A thread reads each of its logits before it
+/// writes there.
 template <class T>
 __device__ inline void finish_row(const CrossEntropyArgs& args, T* gradient, std::int64_t r,
-                                  const VocabularyParts& parts, std::int64_t stride, bool aligned) {
+                                  const VocabularyParts& all, std::int64_t rows, std::int64_t row_of_parts,
+                                  bool aligned) {
     const float* x = args.logits + r * args.vocabulary;
-    const RowLoss row = row_loss(
-        parts.parts, stride, parts.count, parts.own, args.targets[r], args.smoothing,
-        [](double value) { return exp(value); }, [](double value) { return log(value); });
+    const RowLoss row = row_loss(all, rows, row_of_parts, args.targets[r], args.smoothing,
+                                 [](double value) { return log(value); });
     if (gradient) {
-        const float highest = parts.parts[parts.own * stride].highest;
+        const float highest = highest_of(all, rows, row_of_parts);
         const std::int64_t target = args.targets[r] - args.first_id;
         const double scale = static_cast<double>(args.device_scale ? args.gradient_scale * *args.device_scale
                                                                    : args.gradient_scale);
-        const auto factor = static_cast<float>(scale * row.own_share / row.total),
+        const auto factor = static_cast<float>(scale / row.total),
                    uniform = static_cast<float>(-row.uniform_share * scale);
         const auto of_target = static_cast<float>((1.0 - args.smoothing) * scale);
         for_own_eights(args.vocabulary, [&](std::int64_t c, std::int64_t left) {
@@ -116,25 +121,36 @@ __global__ void __launch_bounds__(kRowThreads) cross_entropy_kernel(CrossEntropy
     T* gradient = gradient_of_row<T>(args, r);
     if (args.targets[r] < 0) return pad_row(args, gradient, r, aligned);
     const VocabularyPart whole = part_of_row(args, r, aligned);
-    finish_row(args, gradient, r, {&whole}, 1, aligned);
+    const VocabularySums sums = sums_of_row(args, r, whole.highest, aligned);
+    finish_row(args, gradient, r, {&whole, &sums}, 1, 0, aligned);
 }
 
 /// A block a row.
 __global__ void __launch_bounds__(kRowThreads)
-    cross_entropy_part_kernel(CrossEntropyArgs args, VocabularyPart* parts, bool aligned) {
+    cross_entropy_parts_kernel(CrossEntropyArgs args, VocabularyPart* parts, bool aligned) {
     const std::int64_t r = block_index();
     const VocabularyPart part = args.targets[r] < 0 ? VocabularyPart{} : part_of_row(args, r, aligned);
     if (thread_index() == 0) parts[r] = part;
 }
 
 /// A block a row.
+__global__ void __launch_bounds__(kRowThreads)
+    cross_entropy_sums_kernel(CrossEntropyArgs args, VocabularyParts all, VocabularySums* sums,
+                              bool aligned) {
+    const std::int64_t r = block_index();
+    const VocabularySums own =
+        args.targets[r] < 0 ? VocabularySums{} : sums_of_row(args, r, highest_of(all, args.rows, r), aligned);
+    if (thread_index() == 0) sums[r] = own;
+}
+
+/// A block a row.
 template <class T>
 __global__ void __launch_bounds__(kRowThreads)
-    cross_entropy_of_parts_kernel(CrossEntropyArgs args, VocabularyParts parts, bool aligned) {
+    cross_entropy_of_parts_kernel(CrossEntropyArgs args, VocabularyParts all, bool aligned) {
     const std::int64_t r = block_index();
     T* gradient = gradient_of_row<T>(args, r);
     if (args.targets[r] < 0) return pad_row(args, gradient, r, aligned);
-    finish_row(args, gradient, r, {parts.parts + r, parts.count, parts.own}, args.rows, aligned);
+    finish_row(args, gradient, r, all, args.rows, r, aligned);
 }
 
 /// A thread a sample.
@@ -159,15 +175,21 @@ void cross_entropy(CudaStream& stream, const CrossEntropyArgs& args) {
     });
 }
 
-void cross_entropy_part(CudaStream& stream, const CrossEntropyArgs& args, VocabularyPart* parts) {
-    launch<cross_entropy_part_kernel>({args.rows, 1}, kRowThreads, stream, args, parts,
+void cross_entropy_parts(CudaStream& stream, const CrossEntropyArgs& args, VocabularyPart* parts) {
+    launch<cross_entropy_parts_kernel>({args.rows, 1}, kRowThreads, stream, args, parts,
+                                       rows_are_aligned(args.vocabulary, args.logits));
+}
+
+void cross_entropy_sums(CudaStream& stream, const CrossEntropyArgs& args, const VocabularyParts& all,
+                        VocabularySums* sums) {
+    launch<cross_entropy_sums_kernel>({args.rows, 1}, kRowThreads, stream, args, all, sums,
                                       rows_are_aligned(args.vocabulary, args.logits));
 }
 
-void cross_entropy_of_parts(CudaStream& stream, const CrossEntropyArgs& args, const VocabularyParts& parts) {
+void cross_entropy_of_parts(CudaStream& stream, const CrossEntropyArgs& args, const VocabularyParts& all) {
     for_element_type(args.gradient.dtype, [&]<class T>() {
         launch<cross_entropy_of_parts_kernel<T>>(
-            {args.rows, 1}, kRowThreads, stream, args, parts,
+            {args.rows, 1}, kRowThreads, stream, args, all,
             rows_are_aligned(args.vocabulary, args.logits, args.gradient.data));
     });
 }
