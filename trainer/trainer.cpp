@@ -244,8 +244,8 @@ void Trainer::resume_from(const Checkpoint& checkpoint, HostState& state) {
     }
     state_ = std::move(saved);
     ++state_.restarts;
-    // A checkpoint is written after the evaluation that was due at its step.
-    saved_step_ = state_.step;
+    // A checkpoint is written after the evaluation that was due at its step. Another run's is not saved here.
+    if (request_.resume == "auto") saved_step_ = state_.step;
     newest_checkpoint_ = checkpoint.folder();
     say(text("resumed from ", checkpoint.folder(), " at step ", state_.step));
 }
