@@ -44,6 +44,40 @@ Box Box::rows(std::int64_t begin, std::int64_t end) const {
     return {shape_of(from, count.rank()), shape_of(many, count.rank())};
 }
 
+namespace {
+
+// Splits [begin, end) of a box whose axes before `axis` are of extent 1 already.
+void append_run(const Box& box, int axis, std::int64_t begin, std::int64_t end, std::vector<Box>& out) {
+    if (begin >= end) return;
+    if (begin == 0 && end == box.elements()) {
+        out.push_back(box);
+        return;
+    }
+    const std::int64_t inner = box.elements() / box.count[axis];
+    const auto part = [&](std::int64_t first, std::int64_t last) {
+        Extents start{}, count{};
+        for (int i = 0; i < box.count.rank(); ++i) {
+            start[static_cast<std::size_t>(i)] = box.start[i] + (i == axis ? first : 0);
+            count[static_cast<std::size_t>(i)] = i == axis ? last - first : box.count[i];
+        }
+        return Box{shape_of(start, box.count.rank()), shape_of(count, box.count.rank())};
+    };
+    const std::int64_t first = begin / inner, last = end / inner;  // the indices that it begins and ends in
+    if (first == last) return append_run(part(first, first + 1), axis + 1, begin % inner, end % inner, out);
+    std::int64_t from = first;
+    if (begin % inner != 0) append_run(part(from++, first + 1), axis + 1, begin % inner, inner, out);
+    if (from < last) out.push_back(part(from, last));
+    if (end % inner != 0) append_run(part(last, last + 1), axis + 1, 0, end % inner, out);
+}
+
+}  // namespace
+
+std::vector<Box> boxes_of_run(const Box& box, std::int64_t begin, std::int64_t end) {
+    std::vector<Box> out;
+    append_run(box, 0, begin, end, out);
+    return out;
+}
+
 std::optional<Box> intersection(const Box& a, const Box& b) {
     Extents start{}, count{};
     for (int axis = 0; axis < a.count.rank(); ++axis) {

@@ -3,6 +3,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <optional>
+#include <vector>
 
 #include "model/tensor/layout.h"
 #include "model/tensor/shape.h"
@@ -25,6 +26,10 @@ struct Box {
 
     friend bool operator==(const Box&, const Box&) = default;
 };
+
+/// Elements [begin, end) of a box in its row-major order as boxes, in that order; each of them is contiguous
+/// in it. At most two for each axis but the last, and one.
+std::vector<Box> boxes_of_run(const Box& box, std::int64_t begin, std::int64_t end);
 
 /// What two boxes of one tensor share; nothing when that has no elements.
 std::optional<Box> intersection(const Box& a, const Box& b);

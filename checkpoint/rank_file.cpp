@@ -36,12 +36,30 @@ std::vector<std::uint64_t> dataset_extents(const Shape& shape) {
     return shape.rank() == 0 ? std::vector<std::uint64_t>{1} : extents(shape);
 }
 
+/// Whole rows of a box that is held: they are contiguous in it.
+std::span<const std::byte> bytes_of(const StateTensor& tensor, const Box& rows) {
+    const auto held = std::ranges::find_if(
+        tensor.parts, [&](const StateTensor::Part& part) { return contains(part.box, rows); });
+    if (held == tensor.parts.end())
+        throw CheckpointError(
+            text("save ", tensor.name, ": found no part that holds ", rows.count, " at ", rows.start));
+    std::int64_t first = 0;
+    if (rows.count.rank() > 0) first = (rows.start[0] - held->box.start[0]) * held->box.row_elements();
+    const std::size_t element = size_of(tensor.dtype);
+    return held->bytes.subspan(static_cast<std::size_t>(first) * element,
+                               static_cast<std::size_t>(rows.elements()) * element);
+}
+
 }  // namespace
 
 std::string rank_file_name(int rank) {
     char name[32];
     std::snprintf(name, sizeof name, "rank-%05d.h5", rank);
     return name;
+}
+
+std::string dataset_name(const StateTensor& tensor, const SharePiece& piece) {
+    return piece.place == 0 ? "/" + tensor.name : text("/", tensor.name, "@", piece.place);
 }
 
 std::vector<std::string> write_rank_file(FileSystem& system, const std::string& folder, int rank,
@@ -54,14 +72,8 @@ std::vector<std::string> write_rank_file(FileSystem& system, const std::string& 
     for (const SharePiece& piece : pieces) {
         if (piece.rank != rank) continue;
         const StateTensor& tensor = tensors[piece.tensor];
-        const Box held = Box::of(tensor.layout, tensor.global_shape);
-        std::int64_t first = 0;  // whole rows of what is held are contiguous in it
-        if (held.count.rank() > 0) first = (piece.box.start[0] - held.start[0]) * held.row_elements();
-        const std::size_t element = size_of(tensor.dtype);
-        const std::span<const std::byte> bytes =
-            tensor.bytes.subspan(static_cast<std::size_t>(first) * element,
-                                 static_cast<std::size_t>(piece.box.elements()) * element);
-        const std::string dataset = "/" + tensor.name;
+        const std::span<const std::byte> bytes = bytes_of(tensor, piece.box);
+        const std::string dataset = dataset_name(tensor, piece);
         file.create_dataset(dataset, stored_type(tensor.dtype), dataset_extents(piece.box.count));
         file.write_bytes(dataset, 0, bytes);
         hashes.push_back(hash_hex(bytes));

@@ -316,6 +316,8 @@ std::vector<Option> make_table() {
     const auto parallel = [](auto member) { return Field{&RunConfig::parallel, member}; };
     using P = ParallelSection;
     add("parallel.tensor", kFree, integer(parallel(&P::tensor), 1, 1), "ranks that share each layer");
+    add("parallel.zero", kFree, integer(parallel(&P::zero), 0, 1),
+        "1: each data-parallel rank holds the optimizer's state of its slice alone; the bits are the same");
     add("parallel.lanes", kRefused, integer(parallel(&P::lanes), 0, 4096),
         "parts of a batch, a power of two; as many ranks at most; 0: the largest that divides the batch, up "
         "to 8, and 8 for batches by tokens");

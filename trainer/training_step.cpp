@@ -8,6 +8,7 @@
 
 #include "model/base/error.h"
 #include "model/tensor/memory.h"
+#include "parallel/gather_slices.h"
 
 namespace skein {
 namespace {
@@ -19,12 +20,13 @@ Tensor room_for(Stream& stream) {
     return Tensor::empty(stream, DType::i64, {sizeof(T) / 8});
 }
 
-GradientSyncOptions sync_options(const ParallelSection& parallel) {
+GradientSyncOptions sync_options(const ParallelSection& parallel, int ranks) {
     GradientSyncOptions options;
     options.lanes = parallel.lanes;
     options.bucket_bytes = static_cast<std::size_t>(parallel.bucket_megabytes * 1048576.0);
     options.overlap = parallel.overlap;
     options.reduction = parallel.reduction;
+    options.sharded = parallel.zero > 0 && ranks > 1;
     return options;
 }
 
@@ -44,8 +46,8 @@ TrainingStep::TrainingStep(const RunConfig& config, Objective& objective, Stream
       data_(data),
       gradients_(gradients),
       sync_(gradients ? *gradients : data, objective.model().parameters(), stream,
-            sync_options(config.parallel)),
-      optimizer_(config.optimizer, objective.model().parameters(), stream),
+            sync_options(config.parallel, data.size())),
+      update_(config.optimizer, objective.model().parameters(), stream, sync_, data, gradients),
       schedule_(config.schedule, config.schedule.horizon, config.model.width) {
     objective.model().parameters().keep_copies(stream, dtype_of(config.train.precision));
     state_ = room_for<kernels::UpdateState>(stream);
@@ -118,29 +120,11 @@ void TrainingStep::run_lane(int lane, const Batch& batch, std::int64_t step, con
 }
 
 Pending TrainingStep::gather(const Tensor& losses) {
-    if (data_.size() == 1) return {};
-    // each rank's samples lie side by side; the spans may be of the GPU's memory
-    const auto parts_of = [&](const Tensor& all) {
-        std::vector<std::span<std::byte>> parts;
-        for (int rank = 0; rank < data_.size(); ++rank) {
-            const SampleRange samples = samples_of(sync_.lanes().of_rank(rank), all.elements());
-            parts.emplace_back(all.raw() + samples.begin * std::int64_t{sizeof(double)},
-                               static_cast<std::size_t>(samples.end - samples.begin) * sizeof(double));
-        }
-        return parts;
-    };
-    const auto own = static_cast<std::size_t>(data_.rank());
-    if (gradients_) {
-        const std::vector<std::span<std::byte>> parts = parts_of(losses);
-        Pending coming = gradients_->start_all_gather(parts[own], parts);
-        coming.wait();
-        return coming;
-    }
-    const Tensor host = on_host(stream_, losses);
-    const std::vector<std::span<std::byte>> parts = parts_of(host);
-    data_.all_gather(parts[own], parts);
-    if (losses.device() != Device::cpu) assign_bytes(stream_, losses, host.raw_span());
-    return {};
+    std::vector<std::int64_t> begins;  // each rank's samples lie side by side
+    for (int rank = 0; rank < data_.size(); ++rank)
+        begins.push_back(samples_of(sync_.lanes().of_rank(rank), losses.elements()).begin);
+    begins.push_back(losses.elements());
+    return gather_slices(stream_, data_, gradients_, losses, begins);
 }
 
 kernels::EndStepArgs TrainingStep::end_args(const Batch& batch) const {
@@ -153,8 +137,8 @@ kernels::EndStepArgs TrainingStep::end_args(const Batch& batch) const {
     args.first_update = known_.updates + 1;
     for (int i = 0; i < kernels::kUpdatesAhead; ++i) {
         args.rate[i] = static_cast<float>(schedule_.rate(args.first_update + i));
-        args.correction1[i] = optimizer_.correction1(args.first_update + i);
-        args.correction2[i] = optimizer_.correction2(args.first_update + i);
+        args.correction1[i] = optimizer().correction1(args.first_update + i);
+        args.correction2[i] = optimizer().correction2(args.first_update + i);
     }
     return args;
 }
@@ -173,17 +157,17 @@ void TrainingStep::start(const Batch& batch, std::int64_t step, std::uint64_t fl
     now.flags[static_cast<std::size_t>(data_.rank())] = flags;
 
     const Tensor losses = Tensor::empty(stream_, DType::f64, {batch.samples});
+    update_.begin_step();
     sync_.begin_step();
     for (int lane = sync_.own_lanes().begin; lane < sync_.own_lanes().end; ++lane)
         run_lane(lane, batch, step, losses);
     sync_.backward_ended();
     sync_.finish();
-    now.outcome.sync = sync_.statistics();
     now.flags_come = data_.start_all_gather(flag_parts[static_cast<std::size_t>(data_.rank())], flag_parts);
     now.losses = losses;
     now.losses_come = gather(losses);
 
-    const Tensor square_sums = optimizer_.square_sums(), end = room_for<kernels::StepEnd>(stream_);
+    const Tensor square_sums = update_.square_sums(), end = room_for<kernels::StepEnd>(stream_);
     kernels::EndStepArgs args = end_args(batch);
     args.losses = losses.data<double>();
     args.square_sums = square_sums.data<double>();
@@ -191,7 +175,8 @@ void TrainingStep::start(const Batch& batch, std::int64_t step, std::uint64_t fl
     args.state = reinterpret_cast<kernels::UpdateState*>(state_.raw());
     args.end = reinterpret_cast<kernels::StepEnd*>(end.raw());
     stream_.run([&](auto& s) { kernels::end_step(s, args); });
-    optimizer_.step(args.end);
+    now.parameters_come = update_.step(args.end);
+    now.outcome.sync = sync_.statistics();
     now.end = start_on_host(stream_, end);
     now.ended.record(stream_);
 }
@@ -202,6 +187,7 @@ StepOutcome TrainingStep::finish() {
     // Asked for until they are there: a rank that does not come is an error here, where a wait for the device
     // would last for ever.
     while (!oldest.losses_come.poll()) std::this_thread::yield();
+    while (!oldest.parameters_come.poll()) std::this_thread::yield();
     oldest.flags_come.wait();
     oldest.ended.wait();
     kernels::StepEnd end;
