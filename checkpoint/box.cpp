@@ -32,15 +32,12 @@ std::int64_t Box::row_elements() const {
     return out;
 }
 
-Box Box::rows(std::int64_t begin, std::int64_t end) const {
-    if (count.rank() == 0) return *this;
+Box Box::along(int axis, std::int64_t begin, std::int64_t end) const {
     Extents from{}, many{};
-    for (int axis = 0; axis < count.rank(); ++axis) {
-        from[static_cast<std::size_t>(axis)] = start[axis];
-        many[static_cast<std::size_t>(axis)] = count[axis];
+    for (int i = 0; i < count.rank(); ++i) {
+        from[static_cast<std::size_t>(i)] = start[i] + (i == axis ? begin : 0);
+        many[static_cast<std::size_t>(i)] = i == axis ? end - begin : count[i];
     }
-    from[0] += begin;
-    many[0] = end - begin;
     return {shape_of(from, count.rank()), shape_of(many, count.rank())};
 }
 
@@ -54,14 +51,7 @@ void append_run(const Box& box, int axis, std::int64_t begin, std::int64_t end, 
         return;
     }
     const std::int64_t inner = box.elements() / box.count[axis];
-    const auto part = [&](std::int64_t first, std::int64_t last) {
-        Extents start{}, count{};
-        for (int i = 0; i < box.count.rank(); ++i) {
-            start[static_cast<std::size_t>(i)] = box.start[i] + (i == axis ? first : 0);
-            count[static_cast<std::size_t>(i)] = i == axis ? last - first : box.count[i];
-        }
-        return Box{shape_of(start, box.count.rank()), shape_of(count, box.count.rank())};
-    };
+    const auto part = [&](std::int64_t from, std::int64_t to) { return box.along(axis, from, to); };
     const std::int64_t first = begin / inner, last = end / inner;  // the indices that it begins and ends in
     if (first == last) return append_run(part(first, first + 1), axis + 1, begin % inner, end % inner, out);
     std::int64_t from = first;

@@ -21,8 +21,12 @@ struct Box {
     std::int64_t elements() const { return count.elements(); }
     /// Elements of one index along axis 0; 1 for a scalar.
     std::int64_t row_elements() const;
-    /// Rows [begin, end) of it, counted from its own start.
-    Box rows(std::int64_t begin, std::int64_t end) const;
+    /// Indices [begin, end) of it along an axis, counted from its own start.
+    Box along(int axis, std::int64_t begin, std::int64_t end) const;
+    /// The same along axis 0; a scalar is one row.
+    Box rows(std::int64_t begin, std::int64_t end) const {
+        return count.rank() == 0 ? *this : along(0, begin, end);
+    }
 
     friend bool operator==(const Box&, const Box&) = default;
 };

@@ -3,6 +3,7 @@
 #include <utility>
 #include <vector>
 
+#include "model/kernels/gather_rows.h"
 #include "parallel/gather_slices.h"
 
 namespace skein {
@@ -43,10 +44,13 @@ Tensor ParameterUpdate::square_sums() {
                  in_order = Tensor::empty(stream_, DType::f64, {first.back()});
     optimizer_->square_sums(by_rank.data<double>() + first[static_cast<std::size_t>(data_.rank())]);
     gather_slices(stream_, data_, gradients_, by_rank, first);
-    stream_.run([&](auto& s) {
-        kernels::reorder(s, by_rank.data<double>(), places_.data<std::int32_t>(), in_order.data<double>(),
-                         first.back());
-    });
+    kernels::GatherRowsArgs args;
+    args.from = by_rank.raw();
+    args.to = in_order.raw();
+    args.which = places_.data<std::int32_t>();
+    args.rows = first.back();
+    args.from_stride = args.to_stride = args.bytes = sizeof(double);
+    stream_.run([&](auto& s) { kernels::gather_rows(s, args); });
     return in_order;
 }
 

@@ -132,10 +132,4 @@ struct TakeArgs {
 void take_parameters(CpuStream& stream, const TakeArgs& args);
 void take_parameters(CudaStream& stream, const TakeArgs& args);
 
-/// to[i] = from[places[i]]. All on the device.
-void reorder(CpuStream& stream, const double* from, const std::int32_t* places, double* to,
-             std::int64_t count);
-void reorder(CudaStream& stream, const double* from, const std::int32_t* places, double* to,
-             std::int64_t count);
-
 }  // namespace skein::kernels

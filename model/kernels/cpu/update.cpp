@@ -86,8 +86,4 @@ void take_parameters(CpuStream& stream, const TakeArgs& args) {
     });
 }
 
-void reorder(CpuStream&, const double* from, const std::int32_t* places, double* to, std::int64_t count) {
-    for (std::int64_t i = 0; i < count; ++i) to[i] = from[places[i]];
-}
-
 }  // namespace skein::kernels

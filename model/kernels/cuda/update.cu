@@ -96,12 +96,6 @@ __global__ void __launch_bounds__(kUpdateThreads) take_parameters_kernel(TakeArg
     }
 }
 
-__global__ void __launch_bounds__(kEndThreads)
-    reorder_kernel(const double* from, const std::int32_t* places, double* to, std::int64_t count) {
-    const std::int64_t i = block_index() * std::int64_t{kEndThreads} + thread_index();
-    if (i < count) to[i] = from[places[i]];
-}
-
 }  // namespace cuda
 
 void gradient_square_sums(CudaStream& stream, const AdamList& list, double* sums) {
@@ -138,12 +132,6 @@ void take_parameters(CudaStream& stream, const TakeArgs& args) {
             return cuda::launch<cuda::take_parameters_kernel<float>>(blocks, cuda::kUpdateThreads, stream,
                                                                      args);
     }
-}
-
-void reorder(CudaStream& stream, const double* from, const std::int32_t* places, double* to,
-             std::int64_t count) {
-    cuda::launch<cuda::reorder_kernel>({cuda::divide_up(count, cuda::kEndThreads), 1}, cuda::kEndThreads,
-                                       stream, from, places, to, count);
 }
 
 }  // namespace skein::kernels

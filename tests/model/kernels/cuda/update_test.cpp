@@ -180,22 +180,5 @@ TYPED_TEST(CudaUpdate, ARankTakesWhatAnotherUpdated) {
     }
 }
 
-TEST(CudaReorder, PutsSumsInTheirPlaces) {
-    std::vector<double> from(1000), wanted(1000);
-    std::vector<std::int32_t> places(1000);
-    for (std::size_t i = 0; i < from.size(); ++i) {
-        from[i] = 0.5 * static_cast<double>(i);
-        places[i] = static_cast<std::int32_t>(i * 7 % 1000);
-    }
-    for (std::size_t i = 0; i < from.size(); ++i) wanted[i] = 0.5 * static_cast<double>(i * 7 % 1000);
-    std::vector<double> found(1000), on_cpu(1000);
-    ShimStream stream;
-    reorder(stream, from.data(), places.data(), found.data(), 1000);
-    EXPECT_EQ(found, wanted);
-    CpuStream cpu;
-    reorder(cpu, from.data(), places.data(), on_cpu.data(), 1000);
-    EXPECT_EQ(on_cpu, wanted);
-}
-
 }  // namespace
 }  // namespace skein::kernels
