@@ -66,6 +66,7 @@ struct ScheduleSection {
 struct ParallelSection {
     int tensor = 1;         ///< ranks that share each layer
     bool sequence = false;  ///< and the rows between layers
+    int zero = 0;           ///< 1: each data-parallel rank holds the optimizer's state of its slice alone
     int lanes = 0;          ///< 0: the largest power of two that divides the batch, at most 8
     int threads = 0;        ///< 0: the processors this rank is bound to
     GradientReduction reduction = GradientReduction::kLanes;

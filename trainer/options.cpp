@@ -324,6 +324,8 @@ std::vector<Option> make_table() {
         "ranks that share each layer: a divisor of the heads and of the ranks");
     add("parallel.sequence", kFree, boolean(parallel(&P::sequence)),
         "with --parallel.tensor: norms, dropout and residuals on a slice of the tokens");
+    add("parallel.zero", kFree, integer(parallel(&P::zero), 0, 1),
+        "1: each data-parallel rank holds the optimizer's state of its slice alone; the bits are the same");
     add("parallel.lanes", kRefused, integer(parallel(&P::lanes), 0, 4096),
         "parts of a batch, a power of two; as many ranks at most; 0: the largest that divides the batch, up "
         "to 8, and 8 for batches by tokens");

@@ -277,14 +277,8 @@ void Trainer::start_log(const std::optional<Checkpoint>& from) {
 }
 
 HostState Trainer::host_state() {
-    const ParameterList& parameters = objective_->model().parameters();
-    Optimizer& optimizer = training_step_->optimizer();
     HostState state(*stream_);
-    add_parameters(state, parameters);
-    for (std::size_t i = 0; i < parameters.size(); ++i)
-        state.add("moment1/" + parameters[i].name, parameters[i], optimizer.moment1(i));
-    for (std::size_t i = 0; i < parameters.size(); ++i)
-        state.add("moment2/" + parameters[i].name, parameters[i], optimizer.moment2(i));
+    add_training_state(state, objective_->model().parameters(), training_step_->optimizer());
     return state;
 }
 

@@ -9,7 +9,7 @@
 #include "parallel/gradient_sync.h"
 #include "trainer/config.h"
 #include "trainer/objective.h"
-#include "trainer/optimizer.h"
+#include "trainer/parameter_update.h"
 #include "trainer/schedule.h"
 
 namespace skein {
@@ -77,7 +77,7 @@ class TrainingStep {
     /// After the steps that were told of; 1 but for fp16.
     const LossScaleState& loss_scale() const { return known_.loss_scale; }
 
-    Optimizer& optimizer() { return optimizer_; }
+    const Optimizer& optimizer() const { return update_.optimizer(); }
     const GradientSync& sync() const { return sync_; }
     /// Tokens of the largest pass, padding among them: below some 512, kernels are not at their best.
     std::int64_t tokens_of_a_pass() const;
@@ -89,7 +89,7 @@ class TrainingStep {
         Tensor end;           // the device's kernels::StepEnd, for the host
         Event ended;
         std::vector<std::uint64_t> flags;  // by rank
-        Pending flags_come, losses_come;
+        Pending flags_come, losses_come, parameters_come;
     };
 
     /// Puts the sums of the loss of this rank's samples of the lane into `losses`, f64 by sample of the
@@ -114,7 +114,7 @@ class TrainingStep {
     Communicator& world_;
     TensorGroup* tensor_;  // null: this rank has the whole model
     GradientSync sync_;
-    Optimizer optimizer_;
+    ParameterUpdate update_;
     Schedule schedule_;
     kernels::UpdateState known_;             // after the last step that was told of
     Tensor state_;                           // kernels::UpdateState, on the device

@@ -51,7 +51,7 @@ void ParameterList::keep_copies(Stream& stream, DType dtype) {
     for (const auto& parameter : parameters_) {
         Leaf& leaf = parameter->leaf;
         const bool copied = dtype != DType::f32 && parameter->kind == ParameterKind::kMatrix;
-        leaf.copy = copied ? Tensor::empty(stream, dtype, leaf.value.shape()) : Tensor{};
+        leaf.copy = copied ? Tensor::empty(stream, dtype, parameter->shape()) : Tensor{};
     }
     refresh_copies(stream);
 }
@@ -68,7 +68,7 @@ void ParameterList::refresh_copies(Stream& stream) {
 
 std::int64_t ParameterList::elements() const {
     std::int64_t count = 0;
-    for (const auto& parameter : parameters_) count += parameter->leaf.value.elements();
+    for (const auto& parameter : parameters_) count += parameter->shape().elements();
     return count;
 }
 

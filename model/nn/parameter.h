@@ -36,10 +36,13 @@ struct Parameter {
     std::string name;          ///< dotted path, unique in its model: "decoder.0.attention.qkv.weight"
     std::uint32_t number = 0;  ///< position in its list: keys its initial values
     Shape global_shape;
-    Layout layout;  ///< leaf.value has layout.local(global_shape)
+    Layout layout;
     ParameterKind kind = ParameterKind::kMatrix;
     bool decays() const { return kind == ParameterKind::kMatrix; }
-    Leaf leaf;
+    Leaf leaf;  ///< its tensors have shape()
+
+    /// Of this rank's part.
+    Shape shape() const { return layout.local(global_shape); }
 };
 
 /// A model's parameters in the order of their creation, which is the order of use in forward. Addresses are
