@@ -46,7 +46,7 @@ struct VocabularyPart {
 
 /// The same in two calls, for a vocabulary that is split over several ranks. First what this part adds,
 /// parts: [rows]. It may leave the gradient, and the logits with it, in a state that only the second call
-/// understands.
+/// understands, which has the same args.
 void cross_entropy_part(CpuStream& stream, const CrossEntropyArgs& args, VocabularyPart* parts);
 void cross_entropy_part(CudaStream& stream, const CrossEntropyArgs& args, VocabularyPart* parts);
 
