@@ -5,6 +5,7 @@
 #include "model/autograd/ops/layer_norm.h"
 #include "model/autograd/ops/linear.h"
 #include "model/base/error.h"
+#include "tests/model/autograd/plus.h"
 #include "tests/support/gradient_check.h"
 
 namespace skein::test {
@@ -29,19 +30,6 @@ Var scaled(const Var& x, float factor) {
     return x.tape().record(product(x.tape().stream(), x.value(), factor), {x},
                            [node = NodeRef(x), factor](Tape& tape, const Tensor& dy) {
                                tape.pass_gradient(node, product(tape.stream(), dy, factor));
-                           });
-}
-
-/// a + b, whose gradient goes to both as one shared tensor.
-Var plus(const Var& a, const Var& b) {
-    Stream& stream = a.tape().stream();
-    std::vector<float> values = floats_of(stream, a.value());
-    const std::vector<float> others = floats_of(stream, b.value());
-    for (std::size_t i = 0; i < values.size(); ++i) values[i] += others[i];
-    return a.tape().record(Tensor::from<float>(stream, a.shape(), values), {a, b},
-                           [a_node = NodeRef(a), b_node = NodeRef(b)](Tape& tape, const Tensor& dy) {
-                               tape.pass_gradient(a_node, dy);
-                               tape.pass_gradient(b_node, dy);
                            });
 }
 
