@@ -79,13 +79,11 @@ TEST(Layout, SlicesBeginAtMultiplesOfTheGrainAndCoverTheAxis) {
                     const Layout layout = Layout::split(1, parts, part, grain);
                     EXPECT_EQ(layout.is_split(), parts > 1);
                     const Shape local = layout.local(global);
-                    if (layout.is_split()) {
-                        EXPECT_EQ(layout.begin(global), covered);
-                        EXPECT_EQ(layout.end(global), covered + local[1]);
-                        EXPECT_EQ(layout.begin(global) % grain, 0);
-                        // as even as the grain lets them be
-                        EXPECT_LT(std::abs(layout.begin(global) - extent * part / parts), grain);
-                    }
+                    EXPECT_EQ(layout.begin(global), covered);
+                    EXPECT_EQ(layout.end(global), covered + local[1]);
+                    EXPECT_EQ(layout.begin(global) % grain, 0);
+                    // as even as the grain lets them be
+                    EXPECT_LT(std::abs(layout.begin(global) - extent * part / parts), grain);
                     covered += local[1];
                     EXPECT_EQ(local, (Shape{2, local[1], 3}));
                 }
