@@ -1,6 +1,5 @@
 #include "model/autograd/tape.h"
 
-#include <algorithm>
 #include <utility>
 
 #include "model/base/error.h"
@@ -113,31 +112,27 @@ void Tape::backward(const Var& root, const Tensor& seed) {
         check_shape("backward", "seed", seed.shape(), root.shape());
         nodes_[static_cast<std::size_t>(root.node_)].gradient = seed;
     }
-    walk_back(root.node_);
+    walk_back(static_cast<std::size_t>(root.node_) + 1, root.node_);
 }
 
 void Tape::backward(std::span<const Var> roots, std::span<const Tensor> seeds) {
     if (!records()) throw ShapeError("tape: backward on a tape that does not record");
-    std::int32_t last = -1;
-    for (std::size_t i = 0; i < roots.size(); ++i) {
-        if (!seeds[i]) continue;
-        pass_gradient(roots[i], seeds[i]);
-        last = std::max(last, roots[i].node_);
-    }
-    if (last >= 0) walk_back(last);
+    for (std::size_t i = 0; i < roots.size(); ++i)
+        if (seeds[i]) pass_gradient(roots[i], seeds[i]);
+    walk_back(nodes_.size(), -1);
 }
 
 const Tensor& Tape::gradient_of(const Var& input) const {
     return nodes_[static_cast<std::size_t>(input.node_)].gradient;
 }
 
-void Tape::walk_back(std::int32_t last) {
-    for (std::size_t i = static_cast<std::size_t>(last) + 1; i-- > 0;) {
+void Tape::walk_back(std::size_t end, std::int32_t loss) {
+    for (std::size_t i = end; i-- > 0;) {
         Node& node = nodes_[i];
         if (node.leaf || node.is_input) continue;
         // The root of a loss has no gradient of its own; any other node without one was not part of the
         // result.
-        const bool reached = node.gradient || static_cast<std::int32_t>(i) == last;
+        const bool reached = node.gradient || static_cast<std::int32_t>(i) == loss;
         if (node.backward && reached) {
             const Tensor gradient = std::move(node.gradient);
             node.gradient = {};

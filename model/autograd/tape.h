@@ -121,7 +121,8 @@ class Tape {
     /// of its inputs into their slots already, in forward). Calls on_leaf_final and after_op on the way.
     /// Throws ShapeError when the tape only infers.
     void backward(const Var& root, const Tensor& seed = {});
-    /// From several roots, each with its seed; one whose seed is empty is left out.
+    /// From several roots, each with its seed; one whose seed is empty is left out. Finishes the uses of all
+    /// that is on the tape, whether a root reaches it or not.
     void backward(std::span<const Var> roots, std::span<const Tensor> seeds);
     /// Of an input; empty when nothing has reached it.
     const Tensor& gradient_of(const Var& input) const;
@@ -158,7 +159,8 @@ class Tape {
     };
 
     void copy(const Tensor& from, const Tensor& to, bool accumulate);
-    void walk_back(std::int32_t last);
+    /// From the node before `end`. The loss is reached without a gradient.
+    void walk_back(std::size_t end, std::int32_t loss);
     Var append(Node node, Tensor value);
     void finish_uses(Node& node);
 

@@ -32,6 +32,7 @@ class Model {
     LossOptions with_table(LossOptions options, const Parameter& table) const {
         options.group = sharing_.group;
         options.first_id = table.layout.begin(table.global_shape);
+        options.vocabulary = table.global_shape[0];
         return options;
     }
 

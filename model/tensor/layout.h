@@ -19,9 +19,9 @@ struct Layout {
     static Layout split(int axis, int parts, int part, int grain = 1) { return {axis, parts, part, grain}; }
 
     bool is_split() const { return axis >= 0 && parts > 1; }
-    /// The indices along the axis that this part holds: [begin, end).
+    /// The indices along the axis that this part holds: [begin, end). 0 and 0 where there is no axis.
     std::int64_t begin(const Shape& global) const { return is_split() ? cut(global[axis], part) : 0; }
-    std::int64_t end(const Shape& global) const { return is_split() ? cut(global[axis], part + 1) : 0; }
+    std::int64_t end(const Shape& global) const { return axis >= 0 ? cut(global[axis], part + 1) : 0; }
     /// The shape of this part of a tensor of shape `global`. Throws ShapeError for an axis that it does not
     /// have.
     Shape local(const Shape& global) const;

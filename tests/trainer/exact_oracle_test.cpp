@@ -202,18 +202,21 @@ class ExactOracle : public ::testing::Test {
             const auto data = world->split(world->rank() % grid.tensor, world->rank());
             const auto tensor = world->split(world->rank() / grid.tensor, world->rank());
             for (const bool sequence : {false, true})
-                for (const Recompute recompute :
-                     {Recompute::kNone, Recompute::kAttention, Recompute::kBlock}) {
-                    if (sequence && grid.tensor == 1) continue;
-                    SCOPED_TRACE(::testing::Message()
-                                 << "data " << grid.data << ", tensor " << grid.tensor << ", sequence "
-                                 << sequence << ", recompute " << static_cast<int>(recompute));
-                    After found = run<M>(config, {sequence, recompute}, *world, *data,
-                                         grid.tensor > 1 ? tensor.get() : nullptr);
-                    EXPECT_EQ(take_inexact_calls(), std::vector<std::string>());
-                    without_negative_zeros(found);
-                    expect_equal(found, whole);
-                }
+                for (const Recompute recompute : {Recompute::kNone, Recompute::kAttention, Recompute::kBlock})
+                    for (const int zero : {0, 1}) {
+                        if ((sequence && grid.tensor == 1) || (zero == 1 && grid.data == 1)) continue;
+                        SCOPED_TRACE(::testing::Message()
+                                     << "data " << grid.data << ", tensor " << grid.tensor << ", sequence "
+                                     << sequence << ", recompute " << static_cast<int>(recompute) << ", zero "
+                                     << zero);
+                        After found = run<M>(config, {sequence, recompute, zero}, *world, *data,
+                                             grid.tensor > 1 ? tensor.get() : nullptr);
+                        EXPECT_EQ(take_inexact_calls(), std::vector<std::string>());
+                        without_negative_zeros(found);
+                        // the places of a sharded rank's gradients hold what it got of the others' parameters
+                        if (zero == 1) found.gradients.clear();
+                        expect_equal(found, whole);
+                    }
         }
     }
 
@@ -225,8 +228,10 @@ class ExactOracle : public ::testing::Test {
             const auto part = [&](const std::vector<float>& values) {
                 return part_of(found.layouts[i], found.shapes[i], values);
             };
-            EXPECT_TRUE(same_bits(found.gradients[i], part(whole.gradients[i])))
-                << "the gradient of " << whole.names[i];
+            if (!found.gradients.empty()) {
+                EXPECT_TRUE(same_bits(found.gradients[i], part(whole.gradients[i])))
+                    << "the gradient of " << whole.names[i];
+            }
             EXPECT_TRUE(same_bits(found.parameters[i], part(whole.parameters[i]))) << whole.names[i];
         }
     }

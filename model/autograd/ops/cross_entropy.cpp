@@ -9,12 +9,13 @@
 namespace skein {
 namespace {
 
-// Rows whose logits are held at a time: a function of vocabulary and device alone. A block's weight gradient
-// is a pass over the whole weight, so blocks are as large as 64 MiB of logits allow, 1 GiB on a GPU, but of
-// at least 64 rows.
-std::int64_t rows_at_a_time(Device device, std::int64_t vocabulary) {
+// Rows whose logits are held at a time: a function of device and vocabulary alone, which `ranks` ranks may
+// share: the same on all of them, though their parts of it differ. A block's weight gradient is a pass over
+// the whole weight, so blocks are as large as 64 MiB of logits allow, 1 GiB on a GPU, but of at least 64
+// rows.
+std::int64_t rows_at_a_time(Device device, std::int64_t vocabulary, int ranks) {
     const std::int64_t bytes = std::int64_t{device == Device::cpu ? 64 : 1024} << 20;
-    return std::max<std::int64_t>(64, bytes / (4 * vocabulary) / 64 * 64);
+    return std::max<std::int64_t>(64, bytes * ranks / (4 * vocabulary) / 64 * 64);
 }
 
 template <class T>
@@ -59,6 +60,9 @@ LossSums linear_cross_entropy(const Var& hidden, const Var& weight, const Tensor
     Stream& stream = tape.stream();
     const std::int64_t rows = hidden.shape()[0], width = weight.shape()[1], vocabulary = weight.shape()[0];
     check_shape("linear_cross_entropy", "hidden", hidden.shape(), {rows, width});
+    if (options.group && options.first_id + vocabulary > options.vocabulary)
+        throw ShapeError(text("linear_cross_entropy: ids to ", options.first_id + vocabulary,
+                              " of a shared vocabulary of ", options.vocabulary));
     if (targets.elements() != rows || rows % options.length != 0)
         throw ShapeError(text("linear_cross_entropy: targets are ", targets.shape(), " for ", rows,
                               " rows in samples of ", options.length));
@@ -71,7 +75,9 @@ LossSums linear_cross_entropy(const Var& hidden, const Var& weight, const Tensor
         dhidden = tape.gradient_slot(hidden);
         dweight = tape.gradient_slot(weight);
     }
-    const std::int64_t block = std::min(rows, rows_at_a_time(stream.device(), vocabulary));
+    const std::int64_t block = std::min(
+        rows, options.group ? rows_at_a_time(stream.device(), options.vocabulary, options.group->size())
+                            : rows_at_a_time(stream.device(), vocabulary, 1));
     const Tensor buffer = Tensor::empty(stream, DType::f32, {block, vocabulary});
     // the products with dlogits want them in the dtype of hidden and weight
     const DType dtype = hidden.value().dtype();

@@ -19,6 +19,7 @@ struct LossOptions {
     /// The gradient of hidden is then this rank's part of it.
     TensorGroup* group = nullptr;
     std::int64_t first_id = 0;
+    std::int64_t vocabulary = 0;  ///< of all of the group's ranks together
 };
 
 /// Sums over the real target tokens of each sample, in order, in fp64.

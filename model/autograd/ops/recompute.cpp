@@ -60,14 +60,13 @@ std::vector<Var> recompute(Tape& tape, const std::vector<Var>& inputs, TapeFunct
                                               gradient && t.needs_gradient(nodes[i]))
                                               t.pass_gradient(nodes[i], gradient);
                                   });
+    // It runs even if no output is used, so that the uses of its leaves come to an end.
+    tape.pass_gradient(group, token);
     std::vector<Var> outputs;
     for (std::size_t i = 0; i < results.size(); ++i)
-        outputs.push_back(
-            tape.record(results[i], {group},
-                        [i, gradients, token, group_node = NodeRef(group)](Tape& t, const Tensor& gradient) {
-                            (*gradients)[i] = gradient;
-                            t.pass_gradient(group_node, token);
-                        }));
+        outputs.push_back(tape.record(results[i], {group}, [i, gradients](Tape&, const Tensor& gradient) {
+            (*gradients)[i] = gradient;
+        }));
     return outputs;
 }
 

@@ -12,8 +12,9 @@ namespace skein {
 using TapeFunction = std::function<std::vector<Var>(Tape&, const std::vector<Var>&)>;
 
 /// function(inputs), of which nothing is kept for backward but the inputs: backward runs it again and then
-/// walks back through it (Chen et al., Training Deep Nets with Sublinear Memory Cost, 2016). The same bits.
-/// At least one input needs a gradient. Throws ShapeError.
+/// walks back through it (Chen et al., Training Deep Nets with Sublinear Memory Cost, 2016). The same bits,
+/// unless an input is used outside as well and more than once inside: its gradients from inside are then
+/// added up on their own. At least one input needs a gradient. Throws ShapeError.
 std::vector<Var> recompute(Tape& tape, const std::vector<Var>& inputs, TapeFunction function);
 
 }  // namespace skein

@@ -2,6 +2,8 @@
 
 #include <gtest/gtest.h>
 
+#include <cstdlib>
+
 #include "model/base/error.h"
 #include "model/tensor/layout.h"
 
@@ -64,6 +66,34 @@ TEST(Layout, SlicesCoverAnAxisThatIsNotDivisible) {
     }
     EXPECT_EQ(covered, 101);
     EXPECT_EQ(Layout::replicated().local(global), global);
+}
+
+TEST(Layout, SlicesBeginAtMultiplesOfTheGrainAndCoverTheAxis) {
+    for (const std::int64_t extent : {0, 5, 8, 31, 101, 1000})
+        for (const int parts : {1, 2, 3, 4, 7})
+            for (const int grain : {1, 3, 8}) {
+                const Shape global{2, extent, 3};
+                std::int64_t covered = 0;
+                for (int part = 0; part < parts; ++part) {
+                    SCOPED_TRACE(text("part ", part, " of ", parts, " of ", extent, ", grain ", grain));
+                    const Layout layout = Layout::split(1, parts, part, grain);
+                    EXPECT_EQ(layout.is_split(), parts > 1);
+                    const Shape local = layout.local(global);
+                    EXPECT_EQ(layout.begin(global), covered);
+                    EXPECT_EQ(layout.end(global), covered + local[1]);
+                    EXPECT_EQ(layout.begin(global) % grain, 0);
+                    // as even as the grain lets them be
+                    EXPECT_LT(std::abs(layout.begin(global) - extent * part / parts), grain);
+                    covered += local[1];
+                    EXPECT_EQ(local, (Shape{2, local[1], 3}));
+                }
+                EXPECT_EQ(covered, extent);
+            }
+}
+
+TEST(Layout, WithAnotherGrainIsAnother) {
+    EXPECT_EQ(Layout::split(0, 4, 1), Layout::split(0, 4, 1, 1));
+    EXPECT_FALSE(Layout::split(0, 4, 1, 8) == Layout::split(0, 4, 1));
 }
 
 }  // namespace
