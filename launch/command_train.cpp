@@ -101,6 +101,7 @@ TrainRequest request_from(const Arguments& arguments, int own, const Ranks& rank
     request.resume = arguments.value("resume");
     request.accept_changed_data = arguments.value("data.changed") == "accept";
     request.init = arguments.value("init");
+    request.patience = &ranks.session().patience();
     request.threads = [own, &ranks](int asked) { return threads_of_a_rank(asked, own, ranks); };
     return request;
 }
@@ -112,6 +113,7 @@ int run_train(const Arguments& arguments, Ranks& ranks) {
     observer.step = [&](const TrainProgress& at) { progress.show(progress_line(at)); };
     observer.line = [&](const std::string& line) { progress.say(line); };
 
+    ranks.session().patience().seconds = arguments.config.parallel.timeout;
     std::optional<ProcessGrid> grid;
     ranks.together([&] { grid.emplace(ranks.session(), arguments.config.parallel.tensor); });
     const int own = own_processors(ranks);
