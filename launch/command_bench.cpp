@@ -159,7 +159,8 @@ Command bench_command() {
          .help = "end with one line of JSON",
          .kind = CommandOption::Kind::kFlag},
     };
-    command.run_options = {"device", "train.precision", "parallel.overlap", "parallel.bucket-megabytes"};
+    command.run_options = {"device", "train.precision", "parallel.overlap", "parallel.bucket-megabytes",
+                           "parallel.timeout"};
     command.run_on_ranks = run_bench_command;
     return command;
 }

@@ -113,7 +113,6 @@ int run_train(const Arguments& arguments, Ranks& ranks) {
     observer.step = [&](const TrainProgress& at) { progress.show(progress_line(at)); };
     observer.line = [&](const std::string& line) { progress.say(line); };
 
-    ranks.session().patience().seconds = arguments.config.parallel.timeout;
     std::optional<ProcessGrid> grid;
     ranks.together([&] { grid.emplace(ranks.session(), arguments.config.parallel.tensor); });
     const int own = own_processors(ranks);

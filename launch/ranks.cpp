@@ -49,6 +49,7 @@ int run_on_ranks(const Command& command, const std::vector<std::string>& words) 
             if (ranks.is_first()) std::cout << command_help(command);
             return kExitDone;
         }
+        ranks.session().patience().seconds = arguments->config.parallel.timeout;
         return command.run_on_ranks(*arguments, ranks);
     } catch (const AgreedFailure& agreed) {
         if (ranks.is_first()) std::cerr << "skein " << command.name << ": " << agreed.what() << std::endl;
