@@ -50,8 +50,4 @@ void BucketExchange::finish() {
     route_->finish();
 }
 
-void BucketExchange::confirm() {
-    if (slices_.ranks() > 1) route_->confirm();
-}
-
 }  // namespace skein

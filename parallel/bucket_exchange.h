@@ -56,9 +56,6 @@ class BucketExchange {
     /// host moves the messages it returns when they have arrived; otherwise when the step before this one is
     /// over. Throws Error when a bucket is not full, and MpiError, CudaError.
     void finish();
-    /// Returns when the steps that are finished are over on every device that takes part, so that a wait for
-    /// this one can only be short. Throws MpiError, CudaError.
-    void confirm();
 
     /// Bytes that left this rank in messages which are done, since reset; where the host does not see to the
     /// messages, in those that are queued. A fast all-reduce counts as a ring's.

@@ -24,8 +24,6 @@ class BucketRoute {
     /// Called when all buckets of a step have left and it is over: what is queued on the stream from now on
     /// finds their sums.
     virtual void finish() = 0;
-    /// Returns when the steps that are finished are over on the device as well.
-    virtual void confirm() = 0;
 
     /// Since the last call of forget.
     virtual std::int64_t bytes_sent() const = 0;

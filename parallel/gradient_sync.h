@@ -70,12 +70,9 @@ class GradientSync {
     /// Every leaf's gradient, on every rank, is the sum over all lanes for what is queued on the stream from
     /// now on. With a communicator of the host's memory it returns when the messages have arrived; with one
     /// of the GPU's, when the step before this one is over. Throws MpiError, CudaError, and Error when a lane
-    /// is missing.
+    /// is missing. Where a rank does not come, a wait for the device would last for ever: before one, call
+    /// wait_on_host for an operation of the communicator that was started behind finish.
     void finish();
-    /// Returns when the finished steps' sums are there. To be called before the host waits for anything that
-    /// is queued behind the last finish: a rank that does not come is an error here, where a wait for the
-    /// device would last for ever. Throws MpiError, CudaError.
-    void confirm() { exchange_.confirm(); }
 
     /// Since begin_step; see BucketExchange::bytes_sent.
     GradientSyncStatistics statistics() const { return {exchange_.bytes_sent(), sent_during_backward_}; }

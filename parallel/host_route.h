@@ -29,7 +29,6 @@ class HostRoute final : public BucketRoute {
     void poll() override;
     bool over() const override { return scatters_.empty() && sums_.empty() && gathers_.empty(); }
     void finish() override {}
-    void confirm() override {}
     std::int64_t bytes_sent() const override { return bytes_sent_; }
     void forget() override { bytes_sent_ = 0; }
     std::size_t staging_bytes() const override;

@@ -30,21 +30,18 @@ class QueuedRoute final : public BucketRoute {
     void poll() override;
     bool over() const override { return true; }
     void finish() override;
-    void confirm() override;
     std::int64_t bytes_sent() const override { return bytes_sent_; }
     void forget() override;
     std::size_t staging_bytes() const override { return staging_.bytes(); }
 
   private:
-    void confirm_all_but(std::size_t newest);
-
     Communicator& communicator_;
     const BucketSlices& slices_;
     const std::vector<Tensor>& buffers_;
     GradientReduction reduction_;
     Tensor staging_;
     Pending last_;                 // of this step's operations
-    std::deque<Pending> steps_;    // the last operation of each that is finished and not confirmed
+    std::deque<Pending> steps_;    // the last operation of each that is finished and may not be over
     std::int64_t bytes_sent_ = 0;  // counted when queued
 };
 
