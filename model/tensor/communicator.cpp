@@ -72,12 +72,11 @@ std::vector<Span> slices(Span values, int ranks) {
 }  // namespace
 
 std::string_view path_from_root(const std::source_location& where) {
-    // this file's own path tells what stands before the root
-    constexpr std::string_view kThis = "model/tensor/communicator.cpp";
-    const std::string_view own = std::source_location::current().file_name();
+    // as the compiler was given it: from the root of all, or from where it ran
     std::string_view path = where.file_name();
-    if (own.ends_with(kThis) && path.starts_with(own.substr(0, own.size() - kThis.size())))
-        path.remove_prefix(own.size() - kThis.size());
+    constexpr std::string_view kRoot = SKEIN_SOURCE_DIR "/", kUp = "../";
+    if (path.starts_with(kRoot)) path.remove_prefix(kRoot.size());
+    while (path.starts_with(kUp)) path.remove_prefix(kUp.size());
     return path;
 }
 
