@@ -9,6 +9,7 @@
 #include "launch/ranks.h"
 #include "launch/threads.h"
 #include "model/base/error.h"
+#include "parallel/collective_times.h"
 #include "parallel/lanes.h"
 #include "trainer/bench.h"
 #include "trainer/options.h"
@@ -79,13 +80,31 @@ nlohmann::ordered_json json_of(const BenchResult& result, const std::optional<do
     return json;
 }
 
+int run_collectives(Ranks& ranks, bool as_json) {
+    const std::vector<CollectiveTimes> times = time_collectives(ranks.world());
+    if (!ranks.is_first()) return kExitDone;
+    std::printf("%d ranks: microseconds by messages of ours, and by MPI's own\n", ranks.session().size());
+    nlohmann::ordered_json json{{"ranks", ranks.session().size()}};
+    for (const CollectiveTimes& of : times) {
+        std::printf("  %-10s %6zu KiB %10.1f %10.1f   %.2f x\n", of.name, of.bytes / 1024, of.ours * 1e6,
+                    of.mpis * 1e6, of.ours / of.mpis);
+        json["collectives"].push_back(
+            {{"name", of.name}, {"bytes", of.bytes}, {"seconds", of.ours}, {"mpi_seconds", of.mpis}});
+    }
+    std::fflush(stdout);
+    if (as_json) std::cout << json.dump() << std::endl;
+    return kExitDone;
+}
+
 int run_bench_command(const Arguments& arguments, Ranks& ranks) {
+    if (arguments.has("collectives")) return run_collectives(ranks, arguments.has("json"));
     BenchOptions options;
     BenchVariant asked;
     const int own = own_processors(ranks);
     options.gpu = device_of_a_rank(arguments.config.device, ranks);
     const BenchShape* shape = nullptr;
     ranks.together([&] {
+        if (!arguments.has("shape")) throw ConfigError("bench: found neither --shape nor --collectives");
         shape = &shape_named(arguments.value("shape"));
         options.steps = arguments.integer("steps", 1, 1'000'000);
         options.threads =
@@ -127,12 +146,13 @@ Command bench_command() {
     command.name = "bench";
     command.summary = "speed of whole training steps on a named shape";
     command.usage =
-        "--shape gpt-nano|gpt-mini|gpt2-124m|base [--threads N] [--steps N] [--lanes L] [--compare] [--json]";
+        "--shape gpt-nano|gpt-mini|gpt2-124m|base [--threads N] [--steps N] [--lanes L] [--compare] [--json] "
+        "| "
+        "--collectives";
     command.options = {
         {.name = "shape",
          .value = "NAME",
          .help = "which shape",
-         .required = true,
          .choices = {"gpt-nano", "gpt-mini", "gpt2-124m", "base"}},
         {.name = "threads", .value = "N", .help = "threads a rank; 0: its processors", .initial = "0"},
         {.name = "steps",
@@ -145,13 +165,17 @@ Command bench_command() {
          .help = "also, by turns: eight lanes, and on several ranks without overlap, and with the other "
                  "--parallel.zero",
          .kind = CommandOption::Kind::kFlag},
+        {.name = "collectives",
+         .value = "",
+         .help = "in place of a shape: sums and gathers over the ranks, against MPI's own",
+         .kind = CommandOption::Kind::kFlag},
         {.name = "json",
          .value = "",
          .help = "end with one line of JSON",
          .kind = CommandOption::Kind::kFlag},
     };
-    command.run_options = {"device", "train.precision", "parallel.overlap", "parallel.zero",
-                           "parallel.bucket-megabytes"};
+    command.run_options = {"device",        "train.precision",           "parallel.overlap",
+                           "parallel.zero", "parallel.bucket-megabytes", "parallel.timeout"};
     command.run_on_ranks = run_bench_command;
     return command;
 }

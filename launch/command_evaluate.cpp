@@ -74,7 +74,8 @@ Command evaluate_command() {
         {.name = "data", .value = "DIR", .help = "the data folder", .required = true},
         {.name = "json", .value = "", .help = "one line of JSON", .kind = CommandOption::Kind::kFlag},
     };
-    command.run_options = {"eval.samples", "train.long-pairs", "device", "parallel.threads"};
+    command.run_options = {"eval.samples", "train.long-pairs", "device", "parallel.threads",
+                           "parallel.timeout"};
     command.run_on_ranks = run_evaluate;
     return command;
 }

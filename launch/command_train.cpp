@@ -105,6 +105,7 @@ TrainRequest request_from(const Arguments& arguments, int own, const Ranks& rank
     request.resume = arguments.value("resume");
     request.accept_changed_data = arguments.value("data.changed") == "accept";
     request.init = arguments.value("init");
+    request.patience = &ranks.session().patience();
     request.threads = [own, &ranks](int asked) { return threads_of_a_rank(asked, own, ranks); };
     return request;
 }

@@ -32,7 +32,8 @@ class Ranks {
 
     /// Runs a part of the start-up on every rank, and then agrees on how it went: all ranks go on, or all get
     /// the same AgreedFailure, which ends the program with one line and one code. Collective; `part` must not
-    /// leave other ranks waiting in a collective of its own.
+    /// leave other ranks waiting in a collective of its own. An MpiError is not agreed on: it ends all at
+    /// once.
     void together(const std::function<void()>& part);
 
   private:

@@ -4,6 +4,7 @@
 
 #include <cstdio>
 #include <cstdlib>
+#include <cstring>
 #include <exception>
 #include <string_view>
 
@@ -37,7 +38,13 @@ MpiSession::MpiSession() : exceptions_(std::uncaught_exceptions()) {
     char name[MPI_MAX_PROCESSOR_NAME] = "";
     int length = 0;
     check_mpi(MPI_Get_processor_name(name, &length), "MPI start");
-    host_.assign(name, static_cast<std::size_t>(length));
+    std::vector<char> names(static_cast<std::size_t>(size_) * MPI_MAX_PROCESSOR_NAME);
+    check_mpi(MPI_Allgather(name, MPI_MAX_PROCESSOR_NAME, MPI_CHAR, names.data(), MPI_MAX_PROCESSOR_NAME,
+                            MPI_CHAR, MPI_COMM_WORLD),
+              "MPI start");
+    for (std::size_t at = 0; at < names.size(); at += MPI_MAX_PROCESSOR_NAME)
+        hosts_.emplace_back(&names[at], strnlen(&names[at], MPI_MAX_PROCESSOR_NAME));
+    reports_ = std::make_unique<RankReports>();
     const char* bound = std::getenv("OMPI_MCA_orte_bound_at_launch");
     bound_by_launcher_ = bound && std::string_view(bound) == "1";
 }
@@ -45,6 +52,7 @@ MpiSession::MpiSession() : exceptions_(std::uncaught_exceptions()) {
 MpiSession::~MpiSession() {
     if (!owner_) return;
     if (size_ > 1 && std::uncaught_exceptions() > exceptions_) abort(70);
+    reports_.reset();
     MPI_Finalize();
 }
 

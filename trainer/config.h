@@ -73,7 +73,7 @@ struct ParallelSection {
     double bucket_megabytes = 1.0;
     bool overlap = true;
     TransportChoice transport = TransportChoice::kAuto;
-    double timeout = 600.0;  ///< seconds that ranks wait for one another in an operation of NCCL's
+    double timeout = 600.0;  ///< seconds that ranks wait for one another in a collective (see Patience)
 };
 
 /// [checkpoint]

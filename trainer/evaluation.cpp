@@ -36,6 +36,8 @@ Evaluation evaluate(const Objective& objective, Stream& stream, Communicator& da
         } catch (const DataError& error) {
             unread = error.what();
             break;
+        } catch (const MpiError&) {  // the others cannot be told
+            throw;
         } catch (const Error& error) {
             failed = error.what();
             break;

@@ -344,7 +344,8 @@ std::vector<Option> make_table() {
                                          {"nccl", TransportChoice::kNccl}}),
         "of gradients on GPUs: mpi, through the host's memory; nccl; auto: nccl where it can be had");
     add("parallel.timeout", kFree, number(parallel(&P::timeout), {0.0, false, 1e6, true}),
-        "seconds after which an operation of NCCL's that a rank does not come to ends the run");
+        "seconds that ranks wait for one that does not come to a collective, before the run ends; not while "
+        "saving");
 
     const auto checkpoint = [](auto member) { return Field{&RunConfig::checkpoint, member}; };
     add("checkpoint.every", kFree, integer(checkpoint(&CheckpointSection::every), 0),

@@ -45,14 +45,19 @@ Trainer::Trainer(TrainRequest request, Communicator& world, Together together, T
       world_(world),
       together_(std::move(together)),
       observer_(std::move(observer)) {
+    patience().set_phase("loading");
     together_([&] {  // a new run whose options contradict each other leaves nothing behind
         if (!fs::exists(request_.out)) validate(effective(request_.config));
     });
     folder_ = open_data_together(request_.data, world_.rank(), together_);
-    together_([&] { open_out(); });
+    {
+        const Patience::Exemption of_the_lock(patience());  // another's is watched for minutes
+        together_([&] { open_out(); });
+    }
     std::optional<Checkpoint> from;
     together_([&] { from = find_start(); });
     together_([&] { settle_config(from); });
+    patience().seconds = config_.parallel.timeout;
     together_([&] { agree_on(to_settings(config_)); });
     const RankPlace place = request_.place ? request_.place(config_) : RankPlace{};
     data_group_ = place.data ? place.data : &world_;
@@ -283,12 +288,15 @@ HostState Trainer::host_state() {
 }
 
 SaveOutcome Trainer::save() {
+    patience().set_phase("saving at step", static_cast<std::int64_t>(state_.step));
+    const Patience::Exemption saving(patience());  // disks take their time
     state_.loss_scale = training_step_->loss_scale();
     HostState state = host_state();
     SaveOutcome outcome = store_->save(world_, {state_, state.tensors(), tokenizer_files_});
     if (outcome) {
         saved_step_ = state_.step;
         newest_checkpoint_ = outcome.folder;
+        world_.barrier();  // rank 0 still removes older ones
     } else {
         say(text("checkpoint of step ", state_.step, " was not saved: rank ", outcome.failed_rank, ": ",
                  outcome.message));
@@ -297,8 +305,9 @@ SaveOutcome Trainer::save() {
 }
 
 void Trainer::evaluate_now() {
-    together_([&] { evaluation_ = evaluate(*objective_, *stream_, *data_group_, *validation_data_); });
     const auto step = static_cast<std::int64_t>(state_.step);
+    patience().set_phase("evaluation at step", step);
+    together_([&] { evaluation_ = evaluate(*objective_, *stream_, *data_group_, *validation_data_); });
     if (log_) log_->evaluation(step, *evaluation_);
     say(text("step ", step, ": validation loss ", evaluation_->loss, ", perplexity ",
              evaluation_->perplexity(), ", accuracy ", evaluation_->accuracy));
@@ -358,7 +367,9 @@ void Trainer::start_step(Prefetcher<Batch>& batches, const StopSignal& stop) {
     // the others are about to exchange gradients with this rank: they hear of it with the step's scalars
     if (batch.unread) flags |= kUnreadFlag;
     if (lock_ && !lock_->held()) flags |= kLockLostFlag;
-    training_step_->start(batch, static_cast<std::int64_t>(state_.step + started_.size()), flags);
+    const auto step = static_cast<std::int64_t>(state_.step + started_.size());
+    patience().set_phase("step", step + 1);
+    training_step_->start(batch, step, flags);
     started_.push_back(std::move(started));
 }
 

@@ -13,6 +13,7 @@
 #include "checkpoint/run_lock.h"
 #include "data/data_folder.h"
 #include "data/prefetcher.h"
+#include "parallel/patience.h"
 #include "trainer/evaluation.h"
 #include "trainer/model_state.h"
 #include "trainer/run_log.h"
@@ -45,6 +46,9 @@ struct TrainRequest {
     /// For the configuration that the run goes by. Collective, throws on all ranks or on none; unset: on the
     /// CPU.
     std::function<RankPlace(const RunConfig&)> place;
+    /// Of the ranks' session: the run's timeout and what it is at. Null: nobody waits for anybody. Must
+    /// outlive the run.
+    Patience* patience = nullptr;
     /// The threads of this rank, for --parallel.threads of the configuration that the run goes by.
     std::function<int(int asked)> threads;
 };
@@ -109,6 +113,7 @@ class Trainer {
     void count_skip(const StepOutcome& outcome);
     std::uint64_t& skips(const char* reason);
     void say(const std::string& line) const;
+    Patience& patience() { return request_.patience ? *request_.patience : own_patience_; }
 
     struct StartedStep {
         DataPlace after;
@@ -118,6 +123,7 @@ class Trainer {
     };
 
     TrainRequest request_;
+    Patience own_patience_;
     Communicator& world_;
     Together together_;
     TrainObserver observer_;

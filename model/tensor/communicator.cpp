@@ -71,6 +71,19 @@ std::vector<Span> slices(Span values, int ranks) {
 
 }  // namespace
 
+std::string_view path_from_root(const std::source_location& where) {
+    // as the compiler was given it: from the root of all, or from where it ran
+    std::string_view path = where.file_name();
+    constexpr std::string_view kRoot = SKEIN_SOURCE_DIR "/", kUp = "../";
+    if (path.starts_with(kRoot)) path.remove_prefix(kRoot.size());
+    while (path.starts_with(kUp)) path.remove_prefix(kUp.size());
+    return path;
+}
+
+std::string to_text(const CallSite& site) {
+    return text(site.name, " at ", path_from_root(site.where), ":", site.where.line());
+}
+
 bool Pending::poll() {
     if (operation_ && operation_->poll()) operation_.reset();
     return !operation_;
@@ -98,7 +111,7 @@ void Communicator::check_on_host(const char* operation) {
 }
 
 Pending Communicator::start_all_to_all(std::span<const std::span<const std::byte>> send,
-                                       std::span<const std::span<std::byte>> receive) {
+                                       std::span<const std::span<std::byte>> receive, const CallSite& site) {
     check_count("all-to-all", send.size(), size());
     check_count("all-to-all", receive.size(), size());
     std::vector<Outgoing> outgoing;
@@ -113,11 +126,11 @@ Pending Communicator::start_all_to_all(std::span<const std::span<const std::byte
         outgoing.push_back({r, send[i]});
         incoming.push_back({r, receive[i]});
     }
-    return start_exchange(outgoing, incoming);
+    return start_exchange(outgoing, incoming, site);
 }
 
 Pending Communicator::start_all_gather(std::span<const std::byte> send,
-                                       std::span<const std::span<std::byte>> receive) {
+                                       std::span<const std::span<std::byte>> receive, const CallSite& site) {
     check_count("all-gather", receive.size(), size());
     std::vector<Outgoing> outgoing;
     std::vector<Incoming> incoming;
@@ -131,30 +144,32 @@ Pending Communicator::start_all_gather(std::span<const std::byte> send,
         outgoing.push_back({r, send});
         incoming.push_back({r, receive[i]});
     }
-    return start_exchange(outgoing, incoming);
+    return start_exchange(outgoing, incoming, site);
 }
 
 template <class T>
-void Communicator::all_reduce(std::span<T> values, Reduction reduction) {
+void Communicator::all_reduce(std::span<T> values, Reduction reduction, std::source_location where) {
     check_on_host("all-reduce");
     if (size() == 1) return;
+    const CallSite site{"all-reduce", where};
     if (values.size_bytes() <= kOneRoundBytes) {
         std::vector<T> all(values.size() * static_cast<std::size_t>(size()));
-        all_gather(std::as_bytes(values), rows(all, values.size(), size()));
+        start_all_gather(std::as_bytes(values), rows(all, values.size(), size()), site).wait();
         combine_in_order(reduction, all, values.size());
         std::copy_n(all.begin(), values.size(), values.begin());
         return;
     }
     const auto parts = slices(values, size());
     const std::span<T> own = parts[static_cast<std::size_t>(rank())];
-    reduce_scatter(std::span<const T>(values), own, reduction);
+    reduce_scatter(std::span<const T>(values), own, reduction, site);
     std::vector<std::span<std::byte>> receive;
     for (const auto& part : parts) receive.push_back(std::as_writable_bytes(part));
-    all_gather(std::as_bytes(own), receive);
+    start_all_gather(std::as_bytes(own), receive, site).wait();
 }
 
 template <class T>
-void Communicator::reduce_scatter(std::span<const T> values, std::span<T> slice, Reduction reduction) {
+void Communicator::reduce_scatter(std::span<const T> values, std::span<T> slice, Reduction reduction,
+                                  const CallSite& site) {
     check_on_host("reduce-scatter");
     const auto parts = slices(values, size());
     const std::span<const T> own = parts[static_cast<std::size_t>(rank())];
@@ -163,19 +178,22 @@ void Communicator::reduce_scatter(std::span<const T> values, std::span<T> slice,
     std::vector<T> all(own.size() * static_cast<std::size_t>(size()));
     std::vector<std::span<const std::byte>> send;
     for (const auto& part : parts) send.push_back(std::as_bytes(part));
-    all_to_all(send, rows(all, own.size(), size()));
+    start_all_to_all(send, rows(all, own.size(), size()), site).wait();
     combine_in_order(reduction, all, own.size());
     std::copy_n(all.begin(), slice.size(), slice.begin());
 }
 
-template void Communicator::all_reduce(std::span<float>, Reduction);
-template void Communicator::all_reduce(std::span<double>, Reduction);
-template void Communicator::all_reduce(std::span<std::int64_t>, Reduction);
-template void Communicator::reduce_scatter(std::span<const float>, std::span<float>, Reduction);
-template void Communicator::reduce_scatter(std::span<const double>, std::span<double>, Reduction);
-template void Communicator::reduce_scatter(std::span<const std::int64_t>, std::span<std::int64_t>, Reduction);
+template void Communicator::all_reduce(std::span<float>, Reduction, std::source_location);
+template void Communicator::all_reduce(std::span<double>, Reduction, std::source_location);
+template void Communicator::all_reduce(std::span<std::int64_t>, Reduction, std::source_location);
+template void Communicator::reduce_scatter(std::span<const float>, std::span<float>, Reduction,
+                                           const CallSite&);
+template void Communicator::reduce_scatter(std::span<const double>, std::span<double>, Reduction,
+                                           const CallSite&);
+template void Communicator::reduce_scatter(std::span<const std::int64_t>, std::span<std::int64_t>, Reduction,
+                                           const CallSite&);
 
-void Communicator::broadcast(std::span<std::byte> bytes, int root) {
+void Communicator::broadcast(std::span<std::byte> bytes, int root, const CallSite& site) {
     if (root < 0 || root >= size())
         throw ShapeError(text("broadcast: root ", root, " of ", size(), " ranks"));
     const bool direct = bytes.size() <= kDirectBroadcastBytes;
@@ -188,49 +206,52 @@ void Communicator::broadcast(std::span<std::byte> bytes, int root) {
     } else {
         incoming.push_back({root, direct ? bytes : parts[static_cast<std::size_t>(rank())]});
     }
-    start_exchange(outgoing, incoming).wait();
-    if (!direct) all_gather(parts[static_cast<std::size_t>(rank())], parts);
+    start_exchange(outgoing, incoming, site).wait();
+    if (!direct) start_all_gather(parts[static_cast<std::size_t>(rank())], parts, site).wait();
 }
 
-std::vector<std::string> Communicator::all_gather_text(std::string_view mine) {
+std::vector<std::string> Communicator::all_gather_text(std::string_view mine, std::source_location where) {
     check_on_host("all-gather of texts");
+    const CallSite site{"all-gather of texts", where};
     std::vector<std::int64_t> lengths(static_cast<std::size_t>(size()));
     const auto length = static_cast<std::int64_t>(mine.size());
-    all_gather(std::as_bytes(std::span(&length, 1)), rows(lengths, 1, size()));
+    start_all_gather(std::as_bytes(std::span(&length, 1)), rows(lengths, 1, size()), site).wait();
     std::vector<std::string> texts(lengths.size());
     std::vector<std::span<std::byte>> receive;
     for (std::size_t r = 0; r < texts.size(); ++r) {
         texts[r].resize(static_cast<std::size_t>(lengths[r]));
         receive.push_back(std::as_writable_bytes(std::span(texts[r])));
     }
-    all_gather(std::as_bytes(std::span(mine)), receive);
+    start_all_gather(std::as_bytes(std::span(mine)), receive, site).wait();
     return texts;
 }
 
-std::string Communicator::broadcast_text(std::string_view mine, int root) {
+std::string Communicator::broadcast_text(std::string_view mine, int root, std::source_location where) {
     check_on_host("broadcast of a text");
+    const CallSite site{"broadcast of a text", where};
     auto length = static_cast<std::int64_t>(mine.size());
-    broadcast(std::as_writable_bytes(std::span(&length, 1)), root);
+    broadcast(std::as_writable_bytes(std::span(&length, 1)), root, site);
     std::string result(mine.substr(0, rank() == root ? mine.size() : 0));
     result.resize(static_cast<std::size_t>(length));
-    broadcast(std::as_writable_bytes(std::span(result)), root);
+    broadcast(std::as_writable_bytes(std::span(result)), root, site);
     return result;
 }
 
-void Communicator::barrier() {
+void Communicator::barrier(std::source_location where) {
     check_on_host("barrier");
     // Dissemination: after round k each rank has heard, directly or not, from the 2^(k+1) - 1 before it.
     std::byte out{}, in{};
     for (int distance = 1; distance < size(); distance *= 2) {
         const Outgoing send{(rank() + distance) % size(), {&out, 1}};
         const Incoming receive{(rank() - distance + size()) % size(), {&in, 1}};
-        start_exchange({&send, 1}, {&receive, 1}).wait();
+        start_exchange({&send, 1}, {&receive, 1}, {"barrier", where}).wait();
     }
 }
 
-Pending SoloCommunicator::start_exchange(std::span<const Outgoing> send, std::span<const Incoming> receive) {
+Pending SoloCommunicator::start_exchange(std::span<const Outgoing> send, std::span<const Incoming> receive,
+                                         const CallSite& site) {
     if (!send.empty() || !receive.empty())
-        throw MpiError(text("exchange: ", send.size() + receive.size(),
+        throw MpiError(text(to_text(site), ": ", send.size() + receive.size(),
                             " messages in a group of one rank, wanted none"));
     return {};
 }

@@ -3,6 +3,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <memory>
+#include <source_location>
 #include <span>
 #include <string>
 #include <string_view>
@@ -63,9 +64,23 @@ constexpr std::int64_t slice_begin(std::int64_t n, int parts, int i) {
     return n * i / parts;
 }
 
+/// Which collective was called, and where in the code.
+struct CallSite {
+    const char* name;  ///< "all-gather"; lives for ever
+    std::source_location where;
+};
+/// "all-gather at trainer/training_step.cpp:141": the path from the root of the sources.
+std::string to_text(const CallSite& site);
+/// "trainer/training_step.cpp": the same on every machine that the sources were compiled on.
+std::string_view path_from_root(const std::source_location& where);
+
 /// A group of ranks that act together on the memory of one device. Everything but rank, size and stream is a
 /// collective: all ranks call the same ones in the same order, from the thread that made it. A device
 /// implements start_exchange; what is made of it is the same on all. Messages may be empty and of any length.
+///
+/// All ranks call a collective at the same place in the code, which the last argument of each gives: its own
+/// default where nobody passes it on. It is what errors name, and ranks that are at different places are in
+/// different collectives.
 ///
 /// One that has a stream of its own moves a GPU's memory and is made for the user of one other stream. What
 /// it starts is queued behind all that was queued on the user's stream by then, and runs on its own in the
@@ -87,53 +102,81 @@ class Communicator {
     /// b expects from a in its own call, and both give it the same length. Any number may be in flight, and
     /// they may finish in any order. A rank without messages takes part in the call all the same. Throws
     /// MpiError.
-    virtual Pending start_exchange(std::span<const Outgoing> send, std::span<const Incoming> receive) = 0;
+    virtual Pending start_exchange(std::span<const Outgoing> send, std::span<const Incoming> receive,
+                                   const CallSite& site = {"exchange", std::source_location::current()}) = 0;
     /// The sum over ranks, in place, in the order that the library likes best: the bits depend on it and on
     /// the number of ranks. Starts like an exchange.
-    virtual Pending start_fast_all_reduce(std::span<float> values) = 0;
+    virtual Pending start_fast_all_reduce(std::span<float> values,
+                                          std::source_location where = std::source_location::current()) = 0;
     /// The same ranks with an order of calls of its own.
     virtual std::unique_ptr<Communicator> duplicate() = 0;
 
     /// send[r] goes to rank r, receive[r] comes from rank r; one span a rank. A rank's own part is copied as
     /// copy_own does, unless both spans are the same memory.
     Pending start_all_to_all(std::span<const std::span<const std::byte>> send,
-                             std::span<const std::span<std::byte>> receive);
+                             std::span<const std::span<std::byte>> receive,
+                             std::source_location where = std::source_location::current()) {
+        return start_all_to_all(send, receive, CallSite{"all-to-all", where});
+    }
     void all_to_all(std::span<const std::span<const std::byte>> send,
-                    std::span<const std::span<std::byte>> receive) {
-        start_all_to_all(send, receive).wait();
+                    std::span<const std::span<std::byte>> receive,
+                    std::source_location where = std::source_location::current()) {
+        start_all_to_all(send, receive, where).wait();
     }
 
     /// receive[r] becomes what rank r sent; one span a rank, as long as that rank's `send`. A rank's own part
     /// is copied as copy_own does, unless both spans are the same memory.
-    Pending start_all_gather(std::span<const std::byte> send, std::span<const std::span<std::byte>> receive);
-    void all_gather(std::span<const std::byte> send, std::span<const std::span<std::byte>> receive) {
-        start_all_gather(send, receive).wait();
+    Pending start_all_gather(std::span<const std::byte> send, std::span<const std::span<std::byte>> receive,
+                             std::source_location where = std::source_location::current()) {
+        return start_all_gather(send, receive, CallSite{"all-gather", where});
+    }
+    void all_gather(std::span<const std::byte> send, std::span<const std::span<std::byte>> receive,
+                    std::source_location where = std::source_location::current()) {
+        start_all_gather(send, receive, where).wait();
     }
 
     /// T: float, double, std::int64_t. In place; as long on every rank. Elements are combined in the order of
     /// ranks, from rank 0 on, so all ranks get the same bits, and the same again next time.
     template <class T>
-    void all_reduce(std::span<T> values, Reduction reduction = Reduction::kSum);
+    void all_reduce(std::span<T> values, Reduction reduction = Reduction::kSum,
+                    std::source_location where = std::source_location::current());
     template <class T>
-    T all_reduce_value(T value, Reduction reduction = Reduction::kSum) {
-        all_reduce(std::span<T>(&value, 1), reduction);
+    T all_reduce_value(T value, Reduction reduction = Reduction::kSum,
+                       std::source_location where = std::source_location::current()) {
+        all_reduce(std::span<T>(&value, 1), reduction, where);
         return value;
     }
     /// `slice`, of the length of this rank's slice of `values` (see slice_begin), becomes what all_reduce
     /// gives there.
     template <class T>
-    void reduce_scatter(std::span<const T> values, std::span<T> slice, Reduction reduction = Reduction::kSum);
+    void reduce_scatter(std::span<const T> values, std::span<T> slice, Reduction reduction = Reduction::kSum,
+                        std::source_location where = std::source_location::current()) {
+        reduce_scatter(values, slice, reduction, CallSite{"reduce-scatter", where});
+    }
 
     /// `bytes`, as long on every rank, become what they are on `root`.
-    void broadcast(std::span<std::byte> bytes, int root);
+    void broadcast(std::span<std::byte> bytes, int root,
+                   std::source_location where = std::source_location::current()) {
+        broadcast(bytes, root, CallSite{"broadcast", where});
+    }
     /// Every rank's text, by rank; of any lengths.
-    std::vector<std::string> all_gather_text(std::string_view mine);
+    std::vector<std::string> all_gather_text(std::string_view mine,
+                                             std::source_location where = std::source_location::current());
     /// The text that `root` has; the others' is ignored.
-    std::string broadcast_text(std::string_view mine, int root);
+    std::string broadcast_text(std::string_view mine, int root,
+                               std::source_location where = std::source_location::current());
     /// Returns when every rank has called it.
-    void barrier();
+    void barrier(std::source_location where = std::source_location::current());
 
   private:
+    Pending start_all_to_all(std::span<const std::span<const std::byte>> send,
+                             std::span<const std::span<std::byte>> receive, const CallSite& site);
+    Pending start_all_gather(std::span<const std::byte> send, std::span<const std::span<std::byte>> receive,
+                             const CallSite& site);
+    template <class T>
+    void reduce_scatter(std::span<const T> values, std::span<T> slice, Reduction reduction,
+                        const CallSite& site);
+    void broadcast(std::span<std::byte> bytes, int root, const CallSite& site);
     /// On host memory at once; on a GPU's as an operation on the user's stream.
     virtual void copy_own(std::span<const std::byte> from, std::span<std::byte> to);
     void check_on_host(const char* operation);
@@ -145,8 +188,12 @@ class SoloCommunicator final : public Communicator {
     int rank() const override { return 0; }
     int size() const override { return 1; }
     /// Throws MpiError for any message: there is nobody to send it to.
-    Pending start_exchange(std::span<const Outgoing> send, std::span<const Incoming> receive) override;
-    Pending start_fast_all_reduce(std::span<float>) override { return {}; }
+    Pending start_exchange(std::span<const Outgoing> send, std::span<const Incoming> receive,
+                           const CallSite& site = {"exchange", std::source_location::current()}) override;
+    Pending start_fast_all_reduce(std::span<float>,
+                                  std::source_location = std::source_location::current()) override {
+        return {};
+    }
     std::unique_ptr<Communicator> duplicate() override { return std::make_unique<SoloCommunicator>(); }
 };
 

@@ -84,9 +84,9 @@ class Connection {
           own_(user.gpu(), 1),
           handle_(cuda_stream(own_).handle),
           board_(session, group),
-          rank_(session.rank()) {
+          session_(session) {
         const nccl::Id id = agree_on_id(group);
-        begin("connection");
+        begin({"connection", std::source_location::current()});
         comm_ = nccl::start(id, group.size(), group.rank());
         settle();
         under_way_.clear();
@@ -98,7 +98,7 @@ class Connection {
             return;
         }
         try {
-            begin("end");
+            begin({"end", std::source_location::current()});
             guarded([&] { nccl::finalize(comm_); });
             settle();
             nccl::destroy(comm_);
@@ -110,7 +110,7 @@ class Connection {
     Connection& operator=(const Connection&) = delete;
 
     struct Operation {
-        const char* name = "";
+        CallSite site{};
         std::uint64_t number = 0;
         Clock::time_point since;      // when it began to be waited for
         std::shared_ptr<void> event;  // behind it on the own stream; none while NCCL has not queued it
@@ -119,12 +119,12 @@ class Connection {
 
     // Queues an operation behind what the user's stream holds. queue(communicator, stream) is NCCL's call.
     template <class Queue>
-    std::shared_ptr<Operation> start(const char* name, const Queue& queue) {
+    std::shared_ptr<Operation> start(const CallSite& site, const Queue& queue) {
         move_on();
         const std::shared_ptr<void> before = events_.take();
         cuda::record(before.get(), user_);
         cuda::make_wait(handle_, before.get());
-        const std::shared_ptr<Operation> operation = begin(name);
+        const std::shared_ptr<Operation> operation = begin(site);
         guarded([&] { queue(comm_, handle_); });
         settle();
         operation->event = events_.take();
@@ -146,9 +146,9 @@ class Connection {
     Stream& stream() { return own_; }
 
   private:
-    std::shared_ptr<Operation> begin(const char* name) {
+    std::shared_ptr<Operation> begin(const CallSite& site) {
         auto operation = std::make_shared<Operation>();
-        operation->name = name;
+        operation->site = site;
         operation->number = ++started_;
         operation->since = Clock::now();
         board_.publish(started_);
@@ -192,8 +192,9 @@ class Connection {
     }
 
     [[noreturn]] void fail(const Operation& late) {
-        const std::string what = text("NCCL: ", late.name, " number ", late.number, " is not over after ",
-                                      options_.timeout_seconds, " s on rank ", rank_, ": ");
+        const std::string what =
+            text("NCCL: ", to_text(late.site), " (number ", late.number, ", ", session_.patience().phase(),
+                 ") is not over after ", options_.timeout_seconds, " s on rank ", session_.rank(), ": ");
         std::string behind;
         try {
             behind = those_behind(board_.read(options_.patience_seconds), late.number);
@@ -214,7 +215,7 @@ class Connection {
     Stream own_;
     void* handle_;  // of own_
     ProgressBoard board_;
-    int rank_;
+    const MpiSession& session_;
     void* comm_ = nullptr;
     Events events_;
     std::deque<std::shared_ptr<Operation>> under_way_;
@@ -250,12 +251,12 @@ class NcclCommunicator final : public Communicator {
     int size() const override { return group_->size(); }
     Stream* stream() override { return &connection_->stream(); }
 
-    Pending start_exchange(std::span<const Outgoing> send, std::span<const Incoming> receive) override {
-        return start("exchange",
-                     [&](void* comm, void* stream) { nccl::exchange(comm, send, receive, stream); });
+    Pending start_exchange(std::span<const Outgoing> send, std::span<const Incoming> receive,
+                           const CallSite& site) override {
+        return start(site, [&](void* comm, void* stream) { nccl::exchange(comm, send, receive, stream); });
     }
-    Pending start_fast_all_reduce(std::span<float> values) override {
-        return start("all-reduce", [&](void* comm, void* stream) {
+    Pending start_fast_all_reduce(std::span<float> values, std::source_location where) override {
+        return start({"all-reduce", where}, [&](void* comm, void* stream) {
             nccl::all_reduce(comm, values.data(), values.size(), stream);
         });
     }
@@ -265,8 +266,8 @@ class NcclCommunicator final : public Communicator {
 
   private:
     template <class Queue>
-    Pending start(const char* name, const Queue& queue) {
-        return Pending(std::make_unique<NcclOperation>(connection_, connection_->start(name, queue)));
+    Pending start(const CallSite& site, const Queue& queue) {
+        return Pending(std::make_unique<NcclOperation>(connection_, connection_->start(site, queue)));
     }
     void copy_own(std::span<const std::byte> from, std::span<std::byte> to) override {
         user_.run([&](auto& s) { copy_memory(s, from.data(), to.data(), from.size()); });

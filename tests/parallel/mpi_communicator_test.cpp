@@ -248,21 +248,28 @@ TEST_F(MpiCommunicatorTest, AMessageToOneselfIsRefused) {
 TEST_F(MpiCommunicatorTest, AMessageOfAnotherLengthThanWantedIsAnErrorThatNamesThePeer) {
     if (size_ == 1) return;
     std::unique_ptr<Communicator> spoiled = world_.duplicate();
-    std::vector<std::byte> bytes(8);
-    const std::vector<Outgoing> send{{0, std::span(bytes).first(4)}};
-    const std::vector<Incoming> receive{{1, bytes}};
-    if (rank_ == 0) {
+    for (const std::size_t sent : {std::size_t{4}, std::size_t{12}}) {  // wanted are 8
+        std::vector<std::byte> bytes(12);
+        std::vector<Outgoing> send;
+        std::vector<Incoming> receive;
+        if (rank_ == 1) send.push_back({0, std::span(bytes).first(sent)});
+        if (rank_ == 0) receive.push_back({1, std::span(bytes).first(8)});
+        std::string line = "a message of another length was taken for the one wanted";
         try {
-            spoiled->start_exchange({}, receive).wait();
-            ADD_FAILURE() << "a short message was taken for a whole one";
+            spoiled->start_exchange(send, receive).wait();
+            if (rank_ != 0) line.clear();
         } catch (const MpiError& error) {
-            EXPECT_NE(std::string(error.what()).find("rank 1 sent 4 bytes, wanted 8"), std::string::npos)
-                << error.what();
+            line = error.what();
         }
-    } else if (rank_ == 1) {
-        spoiled->start_exchange(send, {}).wait();
-    } else {
-        spoiled->start_exchange({}, {}).wait();
+        if (rank_ != 0) {
+            EXPECT_EQ(line, "");
+            continue;
+        }
+        EXPECT_TRUE(line.starts_with("exchange at tests/parallel/mpi_communicator_test.cpp:")) << line;
+        EXPECT_NE(line.find("start): rank 1 on host "), std::string::npos) << line;
+        EXPECT_NE(line.find(sent == 4 ? " sent 4 bytes, wanted 8" : " sent more than the 8 bytes wanted"),
+                  std::string::npos)
+            << line;
     }
 }
 

@@ -151,10 +151,12 @@ TEST_F(NcclTest, ARankThatDoesNotComeIsNamed) {
         return;
     }
     // Others that wait may be behind as well, as short as the time is.
-    const std::string begin =
-        text("NCCL: exchange number 2 is not over after 0.05 s on rank ", data_.rank(), ": rank ");
+    const std::string begin = text("NCCL: exchange at tests/parallel/nccl_communicator_test.cpp:");
+    const std::string middle =
+        text(" (number 2, start) is not over after 0.05 s on rank ", data_.rank(), ": rank ");
     const std::string end = text("rank ", stuck, " has started 1; aborted");
-    EXPECT_TRUE(line.starts_with(begin) && line.ends_with(end)) << line;
+    EXPECT_TRUE(line.starts_with(begin) && line.find(middle) != std::string::npos && line.ends_with(end))
+        << line;
 }
 
 TEST_F(NcclTest, AfterAnAbortNoStreamWaitsAndEveryCallFails) {

@@ -32,7 +32,8 @@ class ThreadCommunicator final : public Communicator {
         : mail_(std::move(mail)), rank_(rank), size_(size), channel_(channel) {}
     int rank() const override { return rank_; }
     int size() const override { return size_; }
-    Pending start_exchange(std::span<const Outgoing> send, std::span<const Incoming> receive) override {
+    Pending start_exchange(std::span<const Outgoing> send, std::span<const Incoming> receive,
+                           const CallSite& = {"exchange", std::source_location::current()}) override {
         std::unique_lock lock(mail_->mutex);
         for (const Outgoing& out : send)
             mail_->boxes[{channel_, rank_, out.peer}].emplace_back(out.bytes.begin(), out.bytes.end());
@@ -46,7 +47,8 @@ class ThreadCommunicator final : public Communicator {
         }
         return {};
     }
-    Pending start_fast_all_reduce(std::span<float>) override {
+    Pending start_fast_all_reduce(std::span<float>,
+                                  std::source_location = std::source_location::current()) override {
         throw std::logic_error("not for tests on threads");
     }
     /// Ranks duplicate in the same order, so the copies' channels have the same numbers on all.

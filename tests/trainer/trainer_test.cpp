@@ -1,3 +1,4 @@
+#include "checkpoint/manifest.h"
 #include "tests/trainer/trainer_fixture.h"
 
 namespace skein {
@@ -25,6 +26,24 @@ TEST_F(TrainerTest, GoesOnWithoutPatience) {
     settings.emplace_back("train.steps", "12");
     EXPECT_EQ(train(settings).step, 12);
     EXPECT_EQ(checkpoints(), (std::set<std::string>{"step-00000002", "step-00000012"}));
+}
+
+TEST_F(TrainerTest, GoesOnFromACheckpointAsIfNothingHadHappened) {
+    const Settings settings{{"train.steps", "12"}, {"checkpoint.every", "5"}, {"schedule.peak", "0.01"}};
+    train(settings);
+    const std::string last = folder_ / "run/checkpoints/step-00000012";
+    const Manifest whole = read_manifest(last);
+    std::filesystem::remove_all(last);
+    std::filesystem::remove_all(folder_ / "run/checkpoints/step-00000010");
+    EXPECT_EQ(train(settings).step, 12);
+    EXPECT_NE(lines_.find("at step 5"), std::string::npos) << lines_;
+    const Manifest resumed = read_manifest(last);
+    EXPECT_EQ(resumed.run.updates, 12u);
+    EXPECT_EQ(resumed.run.place, whole.run.place);
+    ASSERT_EQ(resumed.tensors.size(), whole.tensors.size());
+    for (std::size_t i = 0; i < whole.tensors.size(); ++i)
+        EXPECT_EQ(resumed.tensors[i].pieces[0].hash, whole.tensors[i].pieces[0].hash)
+            << whole.tensors[i].name;
 }
 
 TEST_F(TrainerTest, LearnsWhatRepeats) {

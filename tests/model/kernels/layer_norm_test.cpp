@@ -42,10 +42,9 @@ void check(const NormProblem& p) {
         double mean = 0.0, variance = 0.0, g_mean = 0.0, gn_mean = 0.0;
         for (std::int64_t c = 0; c < p.width; ++c) {
             at(sum, c) = static_cast<double>(at(v.x, r * p.width + c));
-            const bool kept = keeps(
-                p.mask(), static_cast<std::uint32_t>(kNormPlace.first_sample + r / kNormPlace.positions),
-                static_cast<std::uint32_t>(kNormPlace.first_position + r % kNormPlace.positions),
-                static_cast<std::uint32_t>(c));
+            const bool kept =
+                keeps(p.mask(), static_cast<std::uint32_t>(kNormPlace.sample(r)),
+                      static_cast<std::uint32_t>(kNormPlace.position(r)), static_cast<std::uint32_t>(c));
             if (p.residual && kept)
                 at(sum, c) += static_cast<double>(at(v.delta, r * p.width + c)) * 65536.0 /
                               (65536.0 - p.mask().threshold);

@@ -1,0 +1,61 @@
+#pragma once
+
+#include <functional>
+#include <memory>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "model/base/error.h"
+
+namespace skein {
+
+/// A rank that waited for others in vain, or met what they should not have sent. Several ranks may find that
+/// at once: one of them, the same on all, is to speak of it.
+class PeerError : public MpiError {
+  public:
+    PeerError(const std::string& line, int speaker) : MpiError(line), speaker_(speaker) {}
+    /// A rank of the session.
+    int speaker() const { return speaker_; }
+
+  private:
+    int speaker_;
+};
+
+/// What a rank that waits in a collective tells the others.
+struct RankReport {
+    int rank = 0;              ///< of the session
+    std::vector<int> missing;  ///< ranks of the session that it waits for
+    std::string where;         ///< the collective, its place and the phase
+};
+
+/// How ranks that wait ask each other who it is that does not come: a rank that waits for one which itself
+/// waits blames the wrong one. On a communicator of its own, with short messages whose end nobody waits for,
+/// so that it works with any ranks stuck or gone. Only the thread that calls MPI uses it.
+class RankReports {
+  public:
+    /// Collective over the session's ranks, as is the end, unless an error drives the rank out. Throws
+    /// MpiError.
+    RankReports();
+    RankReports(const RankReports&) = delete;
+    RankReports& operator=(const RankReports&) = delete;
+    ~RankReports();
+
+    /// Answers those that have asked; `mine` is called only then. Without blocking: a rank that waits calls
+    /// it now and then.
+    void answer(const std::function<RankReport()>& mine);
+
+    struct Answers {
+        std::vector<RankReport>
+            reports;      ///< with this rank's own, by rank; those who computed did not answer
+        int speaker = 0;  ///< the lowest of the ranks that asked
+    };
+    /// Asks all others, and returns when those of `wanted` have answered, or after `seconds`.
+    Answers ask(const RankReport& mine, std::span<const int> wanted, double seconds);
+
+  private:
+    struct State;
+    std::unique_ptr<State> state_;
+};
+
+}  // namespace skein
