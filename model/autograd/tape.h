@@ -17,7 +17,7 @@ class Tape;
 struct Leaf {
     Tensor value;
     /// What forward and backward read in place of the value, where not empty: the same in 16 bits. Whoever
-    /// changes the value refreshes it.
+    /// changes the value refreshes it. Where there is one, the owner may have dropped the value.
     Tensor copy;
     const Tensor& forward_value() const { return copy ? copy : value; }
     /// Where its gradient is summed: f32 of value's shape. Set by the owner before forward; it may be another
