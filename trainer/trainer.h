@@ -25,6 +25,9 @@ namespace skein {
 /// Where a rank computes, and how its gradients get to the others.
 struct RankPlace {
     std::optional<Gpu> gpu;  ///< none: on the CPU
+    /// What there is of memory for this rank, where TrainRequest gives no limit. 0: not known.
+    std::size_t memory = 0;
+    std::string memory_of;
     /// Makes the communicator of the GPU's memory that gradients go through; null: they go through that of
     /// the host's memory. Collective.
     std::function<std::unique_ptr<Communicator>(Stream&)> gradients;
@@ -43,6 +46,9 @@ struct TrainRequest {
     std::function<RankPlace(const RunConfig&)> place;
     /// The threads of this rank, for --parallel.threads of the configuration that the run goes by.
     std::function<int(int asked)> threads;
+    /// Bytes of memory that a rank may take, and what says so: "--device-memory". 0: not known.
+    std::size_t memory = 0;
+    std::string memory_of;
 };
 
 /// What a step or an evaluation came to, for whoever shows it. Rank 0 only.
@@ -87,7 +93,8 @@ class Trainer {
     void open_out();
     std::optional<Checkpoint> find_start();
     void settle_config(const std::optional<Checkpoint>& from);
-    void configure(const std::optional<Checkpoint>& from, const std::optional<Gpu>& gpu);
+    void configure(const std::optional<Checkpoint>& from, const RankPlace& place);
+    void check_memory(const RankPlace& place) const;
     void check_data(const Manifest& manifest);
     void agree_on(const NamedTexts& texts);
     void resume_from(const Checkpoint& checkpoint, HostState& state);

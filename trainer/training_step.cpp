@@ -138,7 +138,7 @@ Pending TrainingStep::gather(const Tensor& losses) {
     const Tensor host = on_host(stream_, losses);
     const std::vector<std::span<std::byte>> parts = parts_of(host);
     data_.all_gather(parts[own], parts);
-    if (losses.device() != Device::cpu) assign_bytes(stream_, losses, host.raw_span());
+    if (losses.device() != Device::cpu) assign_bytes(stream_, losses, {host.raw(), host.bytes()});
     return {};
 }
 
