@@ -194,7 +194,8 @@ void PlannedRun::check_fits(std::size_t limit, const std::string& whose) const {
     try_out({{"parallel.zero", "1"}});
     try_out(fewer_lanes(config_, place_.ranks / config_.parallel.tensor));
     if (place_.device == Device::cuda) try_out({{"train.precision", "bf16"}});
-    throw ConfigError(text(plan_line(plan_), "; found ", size_text(limit), " (", whose, ")",
+    throw ConfigError(text("memory: a rank needs ", size_text(plan_.total()), ", found ", size_text(limit),
+                           " (", whose, ")",
                            !enough.empty() ? text("; enough is ", enough)
                            : !less.empty() ? text("; none of these is enough alone: ", less)
                                            : std::string("; wanted a smaller model, or more memory")));

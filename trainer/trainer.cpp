@@ -188,6 +188,7 @@ void Trainer::check_memory(const RankPlace& place) const {
     planned.ranks = world_.size();
     planned.device = place.gpu ? Device::cuda : Device::cpu;
     planned.queued = static_cast<bool>(place.gradients);
+    planned.program = place.gpu ? 0 : resident_bytes();
     const PlannedRun run(config_, planned, *training_data_, validation_data_.get());
     say(plan_line(run.plan()));
     if (request_.memory > 0)

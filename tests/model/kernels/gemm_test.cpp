@@ -292,6 +292,8 @@ TEST(Gemm, SaysWhatItTakesOfThePool) {
     };
     for (const auto [m, n, k] : {Sizes{50, 700, 900}, {50, 100, 40}, {3, 100, 40}}) {
         Problem problem(m, n, k, false, true);
+        problem.args.a = problem.a.data(), problem.args.b = problem.b.data();
+        problem.args.c = problem.c.data();
         Pool pool;
         CpuStream stream{2, &pool};
         gemm(stream, problem.args);
