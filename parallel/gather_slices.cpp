@@ -29,7 +29,7 @@ Pending gather_slices(Stream& stream, Communicator& host, Communicator* device, 
     const Tensor here = on_host(stream, all);
     const auto slices = slices_of(here, begins);
     host.all_gather(slices[own], slices);
-    if (all.device() != Device::cpu) assign_bytes(stream, all, here.raw_span());
+    if (all.device() != Device::cpu) assign_bytes(stream, all, {here.raw(), here.bytes()});
     return {};
 }
 

@@ -11,6 +11,7 @@
 
 #include "model/base/error.h"
 #include "trainer/environment.h"
+#include "trainer/memory_plan.h"
 #include "trainer/options.h"
 #include "trainer/run_rules.h"
 #include "trainer/settings.h"
@@ -62,7 +63,7 @@ Trainer::Trainer(TrainRequest request, Communicator& world, Together together, T
     const RankPlace place = request_.place ? request_.place(config_) : RankPlace{};
     data_group_ = place.data ? place.data : &world_;
     if (place.tensor && place.tensor->size() > 1) tensor_ranks_ = place.tensor;
-    together_([&] { configure(from, place.gpu); });
+    together_([&] { configure(from, place); });
     together_([&] { agree_on(state_.leans_on); });
     // not together: ranks that wait in it for one that failed would not come to agree
     if (place.device_group) {
@@ -148,7 +149,7 @@ void Trainer::settle_config(const std::optional<Checkpoint>& from) {
 }
 
 // Local to a rank: what is made from the configuration.
-void Trainer::configure(const std::optional<Checkpoint>& from, const std::optional<Gpu>& gpu) {
+void Trainer::configure(const std::optional<Checkpoint>& from, const RankPlace& place) {
     training_data_ = open_training_data(folder_, config_);
     if (world_.rank() == 0)  // they cost the plan of a window
         for (const std::string& line : training_data_->notices()) say(line);
@@ -167,7 +168,8 @@ void Trainer::configure(const std::optional<Checkpoint>& from, const std::option
             const std::string name = fs::path(file).filename().string();
             tokenizer_files_.push_back({name, read_file(folder_.path + "/" + name)});
         }
-    stream_.emplace(gpu, request_.threads(config_.parallel.threads));
+    check_memory(place);
+    stream_.emplace(place.gpu, request_.threads(config_.parallel.threads));
     store_.emplace(request_.out + "/checkpoints", config_.checkpoint.keep,
                    [this](const std::string& line) { say(line); });
     if (const auto peak = known_peak_flops(device_name(*stream_), config_.train.precision))
@@ -196,6 +198,20 @@ void Trainer::make_model() {
     objective_ = make_objective(*stream_, config_.model, config_.train.seed, sharing);
     training_step_.emplace(config_, *objective_, *stream_,
                            StepGroups(*data_group_, gradient_group_.get(), world_));
+}
+
+void Trainer::check_memory(const RankPlace& place) const {
+    PlanPlace planned;
+    planned.ranks = world_.size();
+    planned.device = place.gpu ? Device::cuda : Device::cpu;
+    planned.queued = static_cast<bool>(place.device_group);
+    planned.program = place.gpu ? 0 : resident_bytes();
+    const PlannedRun run(config_, planned, *training_data_, validation_data_.get());
+    say(plan_line(run.plan()));
+    if (request_.memory > 0)
+        run.check_fits(request_.memory, request_.memory_of);
+    else if (place.memory > 0)
+        run.check_fits(place.memory, place.memory_of);
 }
 
 // Replicas stay equal only if every rank computes from the same things.

@@ -26,6 +26,9 @@ namespace skein {
 /// Where a rank stands and computes, and how what it has on a GPU gets to the others.
 struct RankPlace {
     std::optional<Gpu> gpu;  ///< none: on the CPU
+    /// What there is of memory for this rank, where TrainRequest gives no limit. 0: not known.
+    std::size_t memory = 0;
+    std::string memory_of;
     /// Groups of ranks, which must outlive the trainer. data: those that hold the same part of the model,
     /// null: all; tensor: those that hold one model together, null: each rank has the whole.
     Communicator* data = nullptr;
@@ -51,6 +54,9 @@ struct TrainRequest {
     Patience* patience = nullptr;
     /// The threads of this rank, for --parallel.threads of the configuration that the run goes by.
     std::function<int(int asked)> threads;
+    /// Bytes of memory that a rank may take, and what says so: "--device-memory". 0: not known.
+    std::size_t memory = 0;
+    std::string memory_of;
 };
 
 /// What a step or an evaluation came to, for whoever shows it. Rank 0 only.
@@ -94,7 +100,8 @@ class Trainer {
     void open_out();
     std::optional<Checkpoint> find_start();
     void settle_config(const std::optional<Checkpoint>& from);
-    void configure(const std::optional<Checkpoint>& from, const std::optional<Gpu>& gpu);
+    void configure(const std::optional<Checkpoint>& from, const RankPlace& place);
+    void check_memory(const RankPlace& place) const;
     void make_model();
     void check_data(const Manifest& manifest);
     void agree_on(const NamedTexts& texts);

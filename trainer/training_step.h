@@ -68,6 +68,8 @@ class TrainingStep {
     /// Waits for the oldest step that is under way. Throws Error when there is none, MpiError and CudaError.
     StepOutcome finish();
     std::size_t under_way() const { return under_way_.size(); }
+    /// Drops the steps that are under way: on a stream that only plans, where nothing comes of them.
+    void drop() { under_way_.clear(); }
     /// start and finish.
     StepOutcome run(const Batch& batch, std::int64_t step, std::uint64_t flags);
 

@@ -31,14 +31,15 @@ struct TensorGroup::Part {
     std::size_t bytes;
 };
 
-void TensorGroup::exchange(Stream& stream, std::span<const Part> send, std::span<const Part> receive) {
+void TensorGroup::exchange(Stream& stream, std::span<const Part> send, std::span<const Part> receive,
+                           const CallSite& site) {
     std::vector<Outgoing> outgoing;
     std::vector<Incoming> incoming;
     for (const Part& part : send) bytes_sent_ += static_cast<std::int64_t>(part.bytes);
     if (stream.device() == Device::cpu || communicator_.stream()) {
         for (const Part& part : send) outgoing.push_back({part.peer, {part.data, part.bytes}});
         for (const Part& part : receive) incoming.push_back({part.peer, {part.data, part.bytes}});
-        communicator_.start_exchange(outgoing, incoming).wait();
+        communicator_.start_exchange(outgoing, incoming, site).wait();
         return;
     }
     std::vector<BlockRef> staging;
@@ -52,13 +53,14 @@ void TensorGroup::exchange(Stream& stream, std::span<const Part> send, std::span
     }
     for (const Part& part : receive) incoming.push_back({part.peer, staged(part)});
     stream.synchronize();
-    communicator_.start_exchange(outgoing, incoming).wait();
+    communicator_.start_exchange(outgoing, incoming, site).wait();
     for (std::size_t i = 0; i < receive.size(); ++i)
         stream.run([&](auto& s) { upload(s, incoming[i].bytes.data(), receive[i].data, receive[i].bytes); });
 }
 
 template <class Cut>
-void TensorGroup::scatter_sum(Stream& stream, const Tensor& values, const Cut& cut, const Tensor& sum) {
+void TensorGroup::scatter_sum(Stream& stream, const Tensor& values, const Cut& cut, const Tensor& sum,
+                              const CallSite& site) {
     const std::size_t element = size_of(values.dtype());
     const std::int64_t own_count = cut(rank() + 1) - cut(rank());
     const std::int64_t stride = (own_count + kAlignment - 1) / kAlignment * kAlignment;
@@ -71,7 +73,7 @@ void TensorGroup::scatter_sum(Stream& stream, const Tensor& values, const Cut& c
         receive.push_back({r, others.raw() + static_cast<std::size_t>(r * stride) * element,
                            static_cast<std::size_t>(own_count) * element});
     }
-    exchange(stream, send, receive);
+    exchange(stream, send, receive, site);
     kernels::SumPartsArgs args;
     args.count = own_count;
     args.stride = stride;
@@ -84,7 +86,7 @@ void TensorGroup::scatter_sum(Stream& stream, const Tensor& values, const Cut& c
 }
 
 template <class Cut>
-void TensorGroup::spread(Stream& stream, const Tensor& values, const Cut& cut) {
+void TensorGroup::spread(Stream& stream, const Tensor& values, const Cut& cut, const CallSite& site) {
     const std::size_t element = size_of(values.dtype());
     const auto slice = [&](int peer, int r) {
         return Part{peer, values.raw() + static_cast<std::size_t>(cut(r)) * element,
@@ -96,20 +98,22 @@ void TensorGroup::spread(Stream& stream, const Tensor& values, const Cut& cut) {
         send.push_back(slice(r, rank()));
         receive.push_back(slice(r, r));
     }
-    exchange(stream, send, receive);
+    exchange(stream, send, receive, site);
 }
 
-void TensorGroup::all_reduce(Stream& stream, const Tensor& values) {
+void TensorGroup::all_reduce(Stream& stream, const Tensor& values, std::source_location where) {
     if (size() == 1) return;
     const std::int64_t count = values.elements();
     const auto cut = [&](int r) {
         return r == size() ? count : slice_begin(count, size(), r) / kAlignment * kAlignment;
     };
-    scatter_sum(stream, values, cut, values.view(cut(rank()), {cut(rank() + 1) - cut(rank())}));
-    spread(stream, values, cut);
+    const CallSite site{"tensor-parallel all-reduce", where};
+    scatter_sum(stream, values, cut, values.view(cut(rank()), {cut(rank() + 1) - cut(rank())}), site);
+    spread(stream, values, cut, site);
 }
 
-Tensor TensorGroup::all_gather_rows(Stream& stream, const Tensor& slice, std::int64_t rows) {
+Tensor TensorGroup::all_gather_rows(Stream& stream, const Tensor& slice, std::int64_t rows,
+                                    std::source_location where) {
     const std::int64_t begin = slice_begin(rows, size(), rank()),
                        own_rows = slice_begin(rows, size(), rank() + 1) - begin;
     if (slice.shape()[0] != own_rows)
@@ -123,20 +127,22 @@ Tensor TensorGroup::all_gather_rows(Stream& stream, const Tensor& slice, std::in
                         whole.raw() + static_cast<std::size_t>(begin * row) * size_of(slice.dtype()),
                         slice.bytes());
         });
-    spread(stream, whole, [&](int r) { return slice_begin(rows, size(), r) * row; });
+    spread(stream, whole, [&](int r) { return slice_begin(rows, size(), r) * row; },
+           {"tensor-parallel all-gather", where});
     return whole;
 }
 
-Tensor TensorGroup::reduce_scatter_rows(Stream& stream, const Tensor& whole) {
+Tensor TensorGroup::reduce_scatter_rows(Stream& stream, const Tensor& whole, std::source_location where) {
     const std::int64_t rows = whole.shape()[0], row = elements_of_a_row(whole);
     const std::int64_t own_rows = slice_begin(rows, size(), rank() + 1) - slice_begin(rows, size(), rank());
     const Tensor slice = Tensor::empty(stream, whole.dtype(), with_rows(whole.shape(), own_rows));
-    scatter_sum(
-        stream, whole, [&](int r) { return slice_begin(rows, size(), r) * row; }, slice);
+    scatter_sum(stream, whole, [&](int r) { return slice_begin(rows, size(), r) * row; }, slice,
+                {"tensor-parallel reduce-scatter", where});
     return slice;
 }
 
-Tensor TensorGroup::all_gather(Stream& stream, const Tensor& mine, std::span<const std::int64_t> counts) {
+Tensor TensorGroup::all_gather(Stream& stream, const Tensor& mine, std::span<const std::int64_t> counts,
+                               std::source_location where) {
     std::vector<std::int64_t> cuts{0};
     for (const std::int64_t count : counts) cuts.push_back(cuts.back() + count);
     const auto cut = [&](int r) { return cuts[static_cast<std::size_t>(r)]; };
@@ -150,13 +156,13 @@ Tensor TensorGroup::all_gather(Stream& stream, const Tensor& mine, std::span<con
                         all.raw() + static_cast<std::size_t>(cut(rank())) * size_of(mine.dtype()),
                         mine.bytes());
         });
-    spread(stream, all, cut);
+    spread(stream, all, cut, {"tensor-parallel all-gather", where});
     return all;
 }
 
-Tensor TensorGroup::all_gather(Stream& stream, const Tensor& mine) {
+Tensor TensorGroup::all_gather(Stream& stream, const Tensor& mine, std::source_location where) {
     const std::vector<std::int64_t> counts(static_cast<std::size_t>(size()), mine.elements());
-    return all_gather(stream, mine, counts);
+    return all_gather(stream, mine, counts, where);
 }
 
 }  // namespace skein

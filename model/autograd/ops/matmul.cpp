@@ -1,5 +1,7 @@
 #include "model/autograd/ops/matmul.h"
 
+#include <vector>
+
 #include "model/kernels/elementwise.h"
 
 namespace skein {
@@ -28,6 +30,12 @@ void matmul(Stream& stream, const MatmulOptions& options, const Tensor& a, const
     if (aux) {
         args.aux = aux.operand();
         args.ld_aux = args.n;
+    }
+    if (stream.plans() && stream.device() == Device::cpu) {
+        // of all kernels' scratch the only one that is not small beside the operands
+        std::vector<BlockRef> scratch;
+        for (const std::size_t bytes : kernels::gemm_scratch(args))
+            scratch.push_back(stream.pool().allocate(bytes));
     }
     stream.run([&](auto& s) { kernels::gemm(s, args); });
 }

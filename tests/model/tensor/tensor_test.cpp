@@ -55,6 +55,41 @@ TEST(Pool, WastesAtMostAnEighth) {
     }
 }
 
+TEST(Pool, TellsWhatOfItsBlocksWasAskedFor) {
+    Stream stream(1);
+    { const BlockRef first = stream.pool().allocate(70'000); }
+    EXPECT_EQ(stream.pool().statistics().touched, 70'000u);
+    { const BlockRef second = stream.pool().allocate(70'100); }
+    EXPECT_EQ(stream.pool().statistics().touched, 70'100u) << "the same block, a little more of it";
+    { const BlockRef third = stream.pool().allocate(69'000); }
+    EXPECT_EQ(stream.pool().statistics().touched, 70'100u);
+}
+
+TEST(StreamThatOnlyPlans, CountsWhatTensorsTakeAndComputesNothing) {
+    for (const Device device : {Device::cpu, Device::cuda}) {  // whatever this build has
+        Stream stream(PlanOnly{device});
+        EXPECT_TRUE(stream.plans());
+        EXPECT_EQ(stream.device(), device);
+        constexpr std::int64_t kMany = std::int64_t{1} << 42;  // 16 TiB
+        const Tensor a = Tensor::zeros(stream, DType::f32, {kMany});
+        const Tensor b = Tensor::empty(stream, DType::f32, {kMany});
+        EXPECT_NE(a.raw(), b.raw());
+        EXPECT_EQ(stream.pool().statistics().touched, std::size_t{8} * kMany);
+        const std::vector<std::int32_t> ids{1, 2, 3};
+        EXPECT_EQ(Tensor::from<std::int32_t>(stream, {3}, ids).device(), device);
+        bool ran = false;
+        stream.run([&](auto&) { ran = true; });
+        EXPECT_FALSE(ran);
+        EXPECT_THROW(stream.run([](auto&) { return 1; }), Error) << "there is no result";
+        EXPECT_THROW(a.span<float>(), ShapeError) << "nothing to be read";
+        EXPECT_THROW(on_host(stream, a).raw_span(), ShapeError);
+        Event event;
+        event.record(stream);
+        EXPECT_TRUE(event.done());
+        stream.synchronize();
+    }
+}
+
 TEST(Layout, SlicesCoverAnAxisThatIsNotDivisible) {
     const Shape global{101, 8};
     std::int64_t covered = 0;
