@@ -57,8 +57,4 @@ void BucketExchange::await_spread(std::size_t end) {
     for (poll(); !route_->is_spread(end - 1); poll()) std::this_thread::yield();
 }
 
-void BucketExchange::confirm() {
-    if (slices_.ranks() > 1) route_->confirm();
-}
-
 }  // namespace skein

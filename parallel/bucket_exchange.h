@@ -66,10 +66,6 @@ class BucketExchange {
     /// The last bucket's spreading, for the host to ask whether it is over. To be called once a step.
     Pending last_spread() { return route_->last_spread(); }
 
-    /// Returns when the steps that are finished are over on every device that takes part, so that a wait for
-    /// this one can only be short. Throws MpiError, CudaError.
-    void confirm();
-
     /// Bytes that left this rank in messages which are done, since reset; where the host does not see to the
     /// messages, in those that are queued. A fast all-reduce counts as a ring's.
     std::int64_t bytes_sent() const { return route_->bytes_sent(); }

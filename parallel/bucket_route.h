@@ -45,9 +45,6 @@ class BucketRoute {
     /// The last bucket's spreading, for the host to ask whether it is over. To be called once a step.
     virtual Pending last_spread() = 0;
 
-    /// Returns when the steps that are finished are over on the device as well.
-    virtual void confirm() = 0;
-
     /// Since the last call of forget.
     virtual std::int64_t bytes_sent() const = 0;
     virtual void forget() = 0;

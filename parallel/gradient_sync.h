@@ -73,7 +73,9 @@ class GradientSync {
     /// Every leaf's gradient, on every rank (where sharded, in this rank's slices of the buckets alone) is
     /// the sum over all lanes for what is queued on the stream from now on. With a communicator of the host's
     /// memory it returns when the messages have arrived; with one of the GPU's, when the step before this one
-    /// is over. Throws MpiError, CudaError, and Error when a lane is missing.
+    /// is over. Throws MpiError, CudaError, and Error when a lane is missing. Where a rank does not come, a
+    /// wait for the device would last for ever: before one, call wait_on_host for an operation of the
+    /// communicator that was started behind finish.
     void finish();
     /// Where sharded, behind finish: the places of this rank's slices of the buckets before `end` hold what
     /// is to go to the other ranks, once what is queued on the stream by now is done. It travels while poll
@@ -85,11 +87,6 @@ class GradientSync {
     /// Of the last await_spread of a step: an operation that is over when all that came before it is, for the
     /// host to ask where a GPU's memory is moved.
     Pending last_spread() { return exchange_.last_spread(); }
-
-    /// Returns when the finished steps' sums are there. To be called before the host waits for anything that
-    /// is queued behind the last finish: a rank that does not come is an error here, where a wait for the
-    /// device would last for ever. Throws MpiError, CudaError.
-    void confirm() { exchange_.confirm(); }
 
     /// Since begin_step; see BucketExchange::bytes_sent.
     GradientSyncStatistics statistics() const { return {exchange_.bytes_sent(), sent_during_backward_}; }

@@ -34,7 +34,6 @@ class HostRoute final : public BucketRoute {
     void spread(std::size_t bucket) override;
     bool is_spread(std::size_t bucket) override { return bucket < spread_; }
     Pending last_spread() override { return {}; }
-    void confirm() override {}
     std::int64_t bytes_sent() const override { return bytes_sent_; }
     void forget() override { bytes_sent_ = 0, spread_ = 0; }
     std::size_t staging_bytes() const override;

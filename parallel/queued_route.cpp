@@ -1,7 +1,6 @@
 #include "parallel/queued_route.h"
 
 #include <algorithm>
-#include <thread>
 #include <utility>
 
 #include "model/base/error.h"
@@ -102,18 +101,7 @@ void QueuedRoute::finish() {
     if (sums_go_to_ == SumsGoTo::kOwner) last_ = communicator_.start_exchange({}, {});
     last_.wait();
     steps_.push_back(std::move(last_));
-    confirm_all_but(1);
-}
-
-void QueuedRoute::confirm() {
-    confirm_all_but(0);
-}
-
-void QueuedRoute::confirm_all_but(std::size_t newest) {
-    while (steps_.size() > newest) {
-        while (!steps_.front().poll()) std::this_thread::yield();
-        steps_.pop_front();
-    }
+    for (; steps_.size() > 1; steps_.pop_front()) steps_.front().wait_on_host();
 }
 
 }  // namespace skein

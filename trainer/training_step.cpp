@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <cstring>
 #include <span>
-#include <thread>
 #include <utility>
 
 #include "model/base/error.h"
@@ -184,10 +183,9 @@ void TrainingStep::start(const Batch& batch, std::int64_t step, std::uint64_t fl
 StepOutcome TrainingStep::finish() {
     if (under_way_.empty()) throw Error("training step: no step is under way");
     UnderWay& oldest = *under_way_.front();
-    // Asked for until they are there: a rank that does not come is an error here, where a wait for the device
-    // would last for ever.
-    while (!oldest.losses_come.poll()) std::this_thread::yield();
-    while (!oldest.parameters_come.poll()) std::this_thread::yield();
+    // before any other wait: they end when a rank does not come
+    oldest.losses_come.wait_on_host();
+    oldest.parameters_come.wait_on_host();
     oldest.flags_come.wait();
     oldest.ended.wait();
     kernels::StepEnd end;

@@ -49,6 +49,5 @@ void column_sums(CudaStream& stream, std::int64_t rows, std::int64_t width, Cons
 /// global index 0: sums[i] is block i, of which there are ceil(count / kNormBlock).
 inline constexpr std::int64_t kNormBlock = 65536;
 void block_square_sums(CpuStream& stream, const float* x, std::int64_t count, double* sums);
-void block_square_sums(CudaStream& stream, const float* x, std::int64_t count, double* sums);
 
 }  // namespace skein::kernels

@@ -6,24 +6,9 @@
 #include "model/kernels/elementwise.h"
 
 namespace skein {
-namespace {
-
-kernels::InitialValuesArgs args_of(InitialValues initial, std::uint64_t seed, std::uint32_t number,
-                                   std::int64_t first, std::int64_t count, float* values) {
-    const PhiloxKey key = philox_key(seed, RandomPurpose::kInitialValues, 0, number);
-    return {initial.kind, initial.scale, key, first, count, values};
-}
-
-}  // namespace
 
 InitialValues InitialValues::xavier_uniform(std::int64_t fan_in, std::int64_t fan_out) {
     return {Kind::kUniform, std::sqrt(6.0 / static_cast<double>(fan_in + fan_out))};
-}
-
-void fill_initial_values(InitialValues initial, std::uint64_t seed, std::uint32_t number, std::int64_t first,
-                         std::int64_t count, float* values) {
-    CpuStream cpu;
-    kernels::fill_initial_values(cpu, args_of(initial, seed, number, first, count, values));
 }
 
 Parameter& ParameterList::add(Stream& stream, std::uint64_t seed, std::string name, const Shape& global_shape,
@@ -37,9 +22,10 @@ Parameter& ParameterList::add(Stream& stream, std::uint64_t seed, std::string na
 
     const Shape local = layout.local(global_shape);
     Tensor value = Tensor::empty(stream, DType::f32, local);
+    const PhiloxKey key = philox_key(seed, RandomPurpose::kInitialValues, 0, parameter->number);
     const auto fill = [&](std::int64_t first, std::int64_t count, float* values) {
         stream.run([&](auto& s) {
-            kernels::fill_initial_values(s, args_of(initial, seed, parameter->number, first, count, values));
+            kernels::fill_initial_values(s, {initial.kind, initial.scale, key, first, count, values});
         });
     };
     if (!layout.is_split()) {

@@ -67,9 +67,4 @@ class ParameterList {
     DType forward_dtype_ = DType::f32;
 };
 
-/// Fills `values`, elements [first, first + count) in global row-major order, as the parameter with this
-/// number starts for this seed.
-void fill_initial_values(InitialValues initial, std::uint64_t seed, std::uint32_t number, std::int64_t first,
-                         std::int64_t count, float* values);
-
 }  // namespace skein

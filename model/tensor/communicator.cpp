@@ -81,6 +81,10 @@ bool Pending::Operation::wait() {
     return true;
 }
 
+void Pending::wait_on_host() {
+    while (!poll()) std::this_thread::yield();
+}
+
 void Pending::wait() {
     if (operation_ && operation_->wait()) operation_.reset();
 }

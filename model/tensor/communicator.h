@@ -37,6 +37,9 @@ class Pending {
     /// GPU's: what is queued on the communicator's user's stream from now on runs when it is done, and the
     /// host does not wait; poll still tells when that is. Throws as poll.
     void wait();
+    /// Returns when it is done on the device as well, wherever the memory is. Throws as poll: so a rank that
+    /// does not come is an error here, where a wait for the device itself would last for ever.
+    void wait_on_host();
 
   private:
     std::unique_ptr<Operation> operation_;

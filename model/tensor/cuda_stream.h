@@ -11,9 +11,7 @@ class Pool;
 /// the stream's pool as soon as the kernel is queued: who gets it next is queued behind.
 struct CudaStream {
     void* handle = nullptr;  ///< a cudaStream_t, borrowed; null is the default stream
-    int device = 0;          ///< the GPU's number in this process
     Pool* pool = nullptr;    ///< the GPU's memory
-    int threads = 1;         ///< for what the host computes beside it
     /// fp32 matrix products may round their operands to TF32.
     bool tf32 = false;
     /// Copies from the host that are under way.

@@ -81,7 +81,7 @@ class Connection {
     Connection(const MpiSession& session, Communicator& group, Stream& user, const NcclOptions& options)
         : options_(options),
           user_(cuda_stream(user).handle),
-          own_(Gpu{cuda_stream(user).device}, 1),
+          own_(user.gpu(), 1),
           handle_(cuda_stream(own_).handle),
           board_(session, group),
           rank_(session.rank()) {

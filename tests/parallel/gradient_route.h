@@ -1,11 +1,14 @@
 #pragma once
 
+#include <gtest/gtest.h>
+
 #include <cstdlib>
 #include <memory>
 #include <ostream>
 #include <string>
 #include <vector>
 
+#include "model/base/error.h"
 #include "model/tensor/stream.h"
 #include "parallel/mpi_communicator.h"
 #include "parallel/nccl_communicator.h"
@@ -41,6 +44,18 @@ inline std::unique_ptr<Communicator> make_nccl(GradientRoute route, const MpiSes
     if (route != GradientRoute::kNccl) return nullptr;
     setenv("NCCL_HOSTID", std::to_string(session.rank()).c_str(), 1);
     return make_nccl_communicator(session, data, stream, options);
+}
+
+/// What run() throws; it must throw.
+template <class Run>
+std::string message_of(const Run& run) {
+    try {
+        run();
+    } catch (const Error& error) {
+        return error.what();
+    }
+    ADD_FAILURE() << "nothing was thrown";
+    return {};
 }
 
 }  // namespace skein

@@ -6,7 +6,6 @@
 #include <cstring>
 #include <optional>
 #include <string>
-#include <thread>
 #include <vector>
 
 #include "model/base/error.h"
@@ -166,7 +165,6 @@ TEST_P(FourLanesTest, StepsFollowEachOtherWithoutAWaitOfTheHost) {
             kernels::copy_or_add(s, sum.data<float>(), found.back().data<float>(), sum.elements(), false);
         });
     }
-    sync.confirm();
     for (int step = 1; step <= 3; ++step) {
         const Values wanted = Batch{step, 4, 16}.sum(0, count(0), 0, 4);
         const Tensor here = on_host(stream_, found[static_cast<std::size_t>(step - 1)]);
@@ -351,7 +349,7 @@ TEST_P(FourLanesTest, AShardedSumIsTheTreesInTheOwnSlicesAndEverywhereOnceTheyAr
         sync.await_spread(sync.layout().buckets.size());
         EXPECT_EQ(differences(batch), 0);
         Pending last = sync.last_spread();
-        while (!last.poll()) std::this_thread::yield();
+        last.wait_on_host();
     }
 }
 
@@ -407,21 +405,15 @@ TEST_P(GradientSyncTest, ARankThatFailsToMakeItKeepsNobodyWaiting) {
 TEST_P(FourLanesTest, ARankThatDoesNotComeEndsTheOthersWait) {
     if (data_.size() == 1 || GetParam() != GradientRoute::kNccl) GTEST_SKIP() << "only NCCL's waits end";
     const int stuck = data_.size() - 1;
-    const auto run = [&] {
+    const std::string line = message_of([&] {
         const auto nccl = make_nccl(GetParam(), session_, data_, stream_, {.timeout_seconds = 0.05});
         GradientSync sync(*nccl, parameters_, stream_, options(4));
         if (data_.rank() != stuck) {
             run_step(sync, {1, 4, 16});
-            sync.confirm();
+            nccl->start_exchange({}, {}).wait_on_host();
         }
         throw Error("not waited for");
-    };
-    std::string line;
-    try {
-        run();
-    } catch (const Error& error) {
-        line = error.what();
-    }
+    });
     data_.barrier();
     EXPECT_EQ(line.find("not waited for") != line.npos, data_.rank() == stuck) << line;
     EXPECT_EQ(line.find(text("rank ", stuck, " has started 1;")) != line.npos, data_.rank() != stuck) << line;

@@ -5,7 +5,6 @@
 #include <cstdlib>
 #include <numeric>
 #include <string>
-#include <thread>
 #include <vector>
 
 #include "model/base/error.h"
@@ -95,7 +94,7 @@ TEST_F(NcclTest, AnExchangeIsQueuedBehindTheStreamAndTheStreamBehindIt) {
 TEST_F(NcclTest, PollTellsWhenItIsOver) {
     const auto nccl = make();
     Exchange exchange = start_exchange(*nccl);
-    while (!exchange.pending.poll()) std::this_thread::yield();
+    exchange.pending.wait_on_host();
     expect_right(exchange);
 }
 
@@ -138,20 +137,14 @@ TEST_F(NcclTest, WhatOnlyTheHostCanDoIsRefused) {
 TEST_F(NcclTest, ARankThatDoesNotComeIsNamed) {
     if (data_.size() == 1) GTEST_SKIP() << "there are no others";
     const int stuck = data_.size() - 1;
-    const auto run = [&] {
+    const std::string line = message_of([&] {
         const auto nccl = make({.timeout_seconds = 0.05});
         if (data_.rank() != stuck) {
             Exchange exchange = start_exchange(*nccl);
-            while (!exchange.pending.poll()) std::this_thread::yield();
+            exchange.pending.wait_on_host();
         }
         throw Error("not waited for");
-    };
-    std::string line;
-    try {
-        run();
-    } catch (const Error& error) {
-        line = error.what();
-    }
+    });
     data_.barrier();
     if (data_.rank() == stuck) {
         EXPECT_EQ(line, "not waited for");
@@ -173,7 +166,7 @@ TEST_F(NcclTest, AfterAnAbortNoStreamWaitsAndEveryCallFails) {
             const auto wait = [&] {
                 exchange = start_exchange(*nccl);
                 exchange.pending.wait();
-                while (!exchange.pending.poll()) std::this_thread::yield();
+                exchange.pending.wait_on_host();
             };
             EXPECT_THROW(wait(), CudaError);
             stream_->synchronize();

@@ -1,5 +1,5 @@
+#include "model/kernels/cuda/eight.cuh"
 #include "model/kernels/cuda/element_type.cuh"
-#include "model/kernels/cuda/square_sum.cuh"
 #include "model/kernels/elementwise.h"
 
 namespace skein::kernels {
@@ -40,13 +40,6 @@ __global__ void __launch_bounds__(kSumThreads)
     store_eight(to, total, width - c, sums_aligned);
 }
 
-__global__ void __launch_bounds__(kSumThreads)
-    block_square_sums_kernel(const float* x, std::int64_t count, double* sums, bool aligned) {
-    const std::int64_t begin = block_index() * kNormBlock;
-    const double total = square_sum(x + begin, std::min(std::int64_t{kNormBlock}, count - begin), aligned);
-    if (thread_index() == 0) sums[block_index()] = total;
-}
-
 }  // namespace cuda
 
 using namespace cuda;
@@ -66,11 +59,6 @@ void column_sums(CudaStream& stream, std::int64_t rows, std::int64_t width, Cons
     auto* of_parts = reinterpret_cast<float*>(scratch.get()->data);
     sum_parts(of_parts, false);
     column_sums(stream, parts, width, of_parts, sums, accumulate);
-}
-
-void block_square_sums(CudaStream& stream, const float* x, std::int64_t count, double* sums) {
-    launch<block_square_sums_kernel>({divide_up(count, kNormBlock), 1}, kSumThreads, stream, x, count, sums,
-                                     rows_are_aligned(8, x));
 }
 
 }  // namespace skein::kernels

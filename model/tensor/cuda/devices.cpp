@@ -12,7 +12,7 @@
 namespace skein {
 namespace {
 
-class GpuMemory final : public MemorySource {
+class GpuMemory : public MemorySource {
   public:
     Device device() const override { return Device::cuda; }
     std::byte* allocate(std::size_t bytes) override { return cuda::allocate(bytes); }
@@ -36,13 +36,10 @@ std::shared_ptr<void> owned_stream(int device) {
 
 /// Memory that is written by a stream of copies and read by one of work. What the work was to read of a block
 /// that was given back must have been read before the copies write it again.
-class InputMemory final : public MemorySource {
+class InputMemory final : public GpuMemory {
   public:
     InputMemory(std::shared_ptr<void> copies, void* work) : copies_(std::move(copies)), work_(work) {}
 
-    Device device() const override { return Device::cuda; }
-    std::byte* allocate(std::size_t bytes) override { return cuda::allocate(bytes); }
-    void release(std::byte* memory) noexcept override { cuda::release(memory); }
     void given_back(std::byte* memory) noexcept override {
         try {
             std::shared_ptr<void>& last_read = last_reads_[memory];
@@ -75,8 +72,7 @@ GpuProperties properties_of(Gpu gpu) {
     return cuda::properties_of(gpu.index);
 }
 
-Stream::Stream(int threads)
-    : pool_(std::make_unique<Pool>()), threads_(threads), device_stream_(CpuStream{threads, pool_.get()}) {}
+Stream::Stream(int threads) : Stream(std::nullopt, threads) {}
 
 Stream::Stream(const std::optional<Gpu>& gpu, int threads) : gpu_(gpu), threads_(threads) {
     if (!gpu) {
@@ -91,9 +87,7 @@ Stream::Stream(const std::optional<Gpu>& gpu, int threads) : gpu_(gpu), threads_
     input_pool_ = std::make_unique<Pool>(std::make_unique<InputMemory>(copies, handle_.get()));
     CudaStream stream;
     stream.handle = handle_.get();
-    stream.device = gpu->index;
     stream.pool = pool_.get();
-    stream.threads = threads;
     stream.uploads = std::make_shared<Uploads>(*host_pool_);
     stream.uploads->own_stream = copies.get();
     device_stream_ = std::move(stream);

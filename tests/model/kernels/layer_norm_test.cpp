@@ -6,89 +6,30 @@
 #include <cmath>
 
 #include "model/tensor/pool.h"
-#include "tests/support/random_values.h"
+#include "tests/model/kernels/layer_norm_pass.h"
 
 namespace skein::kernels {
 namespace {
 
 using test::at;
-using test::random_floats;
+using test::kNormPlace;
+using test::NormInputs;
+using test::NormOutcome;
+using test::NormProblem;
 
-constexpr PhiloxKey kKey{5, 8};
 using Floats = std::vector<float>;
 
-struct Problem {
-    std::int64_t rows, width;
-    bool bias, residual, accumulate;
-    double dropout;
-    float mean;  // of the input
-    Dropout mask() const { return make_dropout(dropout, kKey); }
-};
-
-constexpr RowPlace kPlace{4, 3, 2};
-
-struct Outcome {
-    Floats sum, y, mean, rstd, dsum, dgamma, dbeta;
-    friend bool operator==(const Outcome&, const Outcome&) = default;
-};
-
-struct Values {
-    Floats x, delta, gamma, beta, dy, old_sum, old_gamma, old_beta;
-    explicit Values(const Problem& p)
-        : x(random_floats(p.rows * p.width, 1, 1.0f, p.mean)),
-          delta(random_floats(p.rows * p.width, 2)),
-          gamma(random_floats(p.width, 3, 0.5f, 1.0f)),
-          beta(random_floats(p.width, 4)),
-          dy(random_floats(p.rows * p.width, 5)),
-          old_sum(random_floats(p.rows * p.width, 6)),
-          old_gamma(random_floats(p.width, 7)),
-          old_beta(random_floats(p.width, 8)) {}
-};
-
-Outcome run(const Problem& p, const Values& v, int threads) {
+NormOutcome<float> run(const NormProblem& p, const NormInputs<float>& v, int threads) {
     Pool pool;
     CpuStream stream{threads, &pool};
-    Outcome out{v.x,
-                Floats(v.x.size()),
-                Floats(static_cast<std::size_t>(p.rows)),
-                Floats(static_cast<std::size_t>(p.rows)),
-                v.old_sum,
-                v.old_gamma,
-                v.old_beta};
-    LayerNormArgs args{.rows = p.rows, .width = p.width};
-    args.x = v.x.data();
-    if (p.residual) {
-        args.delta = v.delta.data();
-        args.dropout = p.mask();
-        args.place = kPlace;
-        args.sum = out.sum.data();
-    }
-    args.gamma = v.gamma.data();
-    if (p.bias) args.beta = v.beta.data();
-    args.y = out.y.data();
-    args.mean = out.mean.data();
-    args.rstd = out.rstd.data();
-    layer_norm(stream, args);
-
-    LayerNormBackwardArgs back{.rows = p.rows, .width = p.width};
-    back.sum = out.sum.data();
-    back.gamma = v.gamma.data();
-    back.mean = out.mean.data();
-    back.rstd = out.rstd.data();
-    back.dy = v.dy.data();
-    back.dsum = out.dsum.data();
-    back.dgamma = out.dgamma.data();
-    if (p.bias) back.dbeta = out.dbeta.data();
-    back.accumulate_sum = back.accumulate_gamma = back.accumulate_beta = p.accumulate;
-    layer_norm_backward(stream, back);
-    return out;
+    return test::norm_pass(stream, p, v);
 }
 
 /// A centred value carries fp32's rounding of the input, some 1e-7 of its size; rstd multiplies that error,
 /// in dsum twice.
-void check(const Problem& p) {
-    const Values v(p);
-    const Outcome found = run(p, v, 1);
+void check(const NormProblem& p) {
+    const NormInputs<float> v = test::norm_inputs(p);
+    const NormOutcome<float> found = run(p, v, 1);
     EXPECT_EQ(run(p, v, 2), found);
     EXPECT_EQ(run(p, v, 3), found);
     const double tolerance = 3e-6 * (1.0 + std::abs(static_cast<double>(p.mean)));
@@ -101,10 +42,10 @@ void check(const Problem& p) {
         double mean = 0.0, variance = 0.0, g_mean = 0.0, gn_mean = 0.0;
         for (std::int64_t c = 0; c < p.width; ++c) {
             at(sum, c) = static_cast<double>(at(v.x, r * p.width + c));
-            const bool kept =
-                keeps(p.mask(), static_cast<std::uint32_t>(kPlace.first_sample + r / kPlace.positions),
-                      static_cast<std::uint32_t>(kPlace.first_position + r % kPlace.positions),
-                      static_cast<std::uint32_t>(c));
+            const bool kept = keeps(
+                p.mask(), static_cast<std::uint32_t>(kNormPlace.first_sample + r / kNormPlace.positions),
+                static_cast<std::uint32_t>(kNormPlace.first_position + r % kNormPlace.positions),
+                static_cast<std::uint32_t>(c));
             if (p.residual && kept)
                 at(sum, c) += static_cast<double>(at(v.delta, r * p.width + c)) * 65536.0 /
                               (65536.0 - p.mask().threshold);

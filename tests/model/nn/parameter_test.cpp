@@ -18,7 +18,9 @@ std::vector<float> values_of(Stream& stream, const Parameter& parameter) {
 std::vector<float> initial(InitialValues kind, std::uint64_t seed, std::uint32_t number, std::int64_t first,
                            std::int64_t count) {
     std::vector<float> values(static_cast<std::size_t>(count));
-    fill_initial_values(kind, seed, number, first, count, values.data());
+    CpuStream cpu;
+    const PhiloxKey key = philox_key(seed, RandomPurpose::kInitialValues, 0, number);
+    kernels::fill_initial_values(cpu, {kind.kind, kind.scale, key, first, count, values.data()});
     return values;
 }
 

@@ -59,23 +59,5 @@ TYPED_TEST(CudaSums, OfColumnsMatchFp64) {
     }
 }
 
-TEST(CudaSquareSums, MatchTheCpusInEveryBlock) {
-    for (const std::int64_t count : {std::int64_t{5}, kNormBlock, 2 * kNormBlock + 1003}) {
-        const Floats x = random_floats(count, 3);
-        const auto blocks = static_cast<std::size_t>((count + kNormBlock - 1) / kNormBlock);
-        const auto found = in_every_order([&] {
-            ShimStream stream;
-            std::vector<double> sums(blocks);
-            block_square_sums(stream, x.data(), count, sums.data());
-            return sums;
-        });
-        CpuStream cpu;
-        std::vector<double> wanted(blocks);
-        block_square_sums(cpu, x.data(), count, wanted.data());
-        // fp64 in two orders of at most 65,536 positive terms
-        for (std::size_t i = 0; i < blocks; ++i) EXPECT_NEAR(found[i], wanted[i], 1e-12 * wanted[i]);
-    }
-}
-
 }  // namespace
 }  // namespace skein::kernels::cuda
