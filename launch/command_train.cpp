@@ -89,10 +89,10 @@ RankPlace place_of_a_rank(const RunConfig& config, Ranks& ranks, std::optional<P
     place.data = &grid->data();
     place.tensor = &grid->tensor();
     place.gpu = device_of_a_rank(config.device, ranks);
-    const RankMemory memory = memory_of_a_rank(place.gpu, ranks.session());
+    const TransportFacts facts = gather_transport_facts(ranks.session(), ranks.world(), place.gpu);
+    const RankMemory memory = memory_of_a_rank(place.gpu, ranks.session(), !facts.shared.empty());
     place.memory = memory.bytes;
     place.memory_of = memory.what;
-    const TransportFacts facts = gather_transport_facts(ranks.session(), ranks.world(), place.gpu);
     TransportDecision decision;
     ranks.together([&] { decision = decide_transport(config.parallel.transport, facts); });
     if (ranks.is_first() && !decision.line.empty()) std::cerr << decision.line << std::endl;

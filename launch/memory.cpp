@@ -65,10 +65,10 @@ std::size_t host_memory(const std::string& root) {
     return memory;
 }
 
-RankMemory memory_of_a_rank(const std::optional<Gpu>& gpu, const MpiSession& session) {
+RankMemory memory_of_a_rank(const std::optional<Gpu>& gpu, const MpiSession& session, bool shares_gpu) {
     const int local = session.local_size();
     if (gpu) {
-        const int gpus = std::max(1, find_gpus().count), sharing = (local + gpus - 1) / gpus;
+        const int gpus = std::max(1, find_gpus().count), sharing = shares_gpu ? (local + gpus - 1) / gpus : 1;
         return {free_memory_of(*gpu) / static_cast<std::size_t>(sharing),
                 sharing > 1 ? text("of a GPU for ", sharing, " ranks") : "free on the GPU"};
     }

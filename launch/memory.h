@@ -14,12 +14,12 @@ std::size_t parse_size(const std::string& option, const std::string& value);
 
 struct RankMemory {
     std::size_t bytes = 0;  ///< 0: not known
-    std::string what;       ///< "a GPU of 2 ranks", "this machine's for 4 ranks"
+    std::string what;       ///< "of a GPU for 2 ranks", "of this machine for 4 ranks"
 };
 
 /// What there is for this rank: of its GPU what is free, of the host's memory all that this process may have;
-/// shared evenly with the ranks beside it.
-RankMemory memory_of_a_rank(const std::optional<Gpu>& gpu, const MpiSession& session);
+/// shared evenly with the ranks beside it. `shares_gpu`: whether some ranks have one GPU.
+RankMemory memory_of_a_rank(const std::optional<Gpu>& gpu, const MpiSession& session, bool shares_gpu);
 
 /// The memory that a process may have: the machine's, or what its control groups allow it if that is less. 0
 /// where it cannot be told. `root`: the folder that /proc and /sys are in.

@@ -16,8 +16,10 @@ GradientLayout layout_of(const ParameterList& parameters, const GradientSyncOpti
     std::vector<std::int64_t> counts;
     for (std::size_t i = 0; i < parameters.size(); ++i) {
         Layout layout = parameters[i].layout;
-        if (options.sharded) layout.part = layout.parts - 1;
-        counts.push_back(layout.local(parameters[i].global_shape).elements());
+        std::int64_t count = layout.local(parameters[i].global_shape).elements();
+        for (layout.part = 0; options.sharded && layout.part < layout.parts; ++layout.part)
+            count = std::max(count, layout.local(parameters[i].global_shape).elements());
+        counts.push_back(count);
     }
     return {
         counts, static_cast<std::int64_t>(options.bucket_bytes / sizeof(float)), {ranks, options.sharded}};

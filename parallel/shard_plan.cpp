@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "model/base/error.h"
 #include "model/kernels/elementwise.h"
 
 namespace skein {
@@ -30,6 +31,10 @@ std::vector<ParameterRun> runs_in(const GradientLayout& layout, std::span<const 
 
 ShardPlan::ShardPlan(const GradientLayout& layout, std::span<const std::int64_t> counts, int rank,
                      std::int64_t blocks_of_a_group) {
+    for (std::size_t i = 0; i < counts.size(); ++i)
+        if (counts[i] > layout.slices[i].count)
+            throw Error(text("shard plan: parameter ", i, " has ", counts[i], " elements, and room for ",
+                             layout.slices[i].count));
     const std::size_t ranks = layout.buckets.empty() ? 1 : layout.buckets.front().cuts.size() - 1;
     std::vector<std::vector<ParameterRun>> by_rank(ranks);
     std::int64_t blocks = 0;  // in this group

@@ -25,20 +25,25 @@ Evaluation evaluate(const Objective& objective, Stream& stream, Communicator& da
     for (auto pass = static_cast<std::size_t>(data.rank()); pass < samples.passes().size();
          pass += static_cast<std::size_t>(data.size())) {
         try {
-            const Batch batch = samples.read(pass);
+            Batch batch;
+            try {
+                batch = samples.read(pass);
+            } catch (const DataError& error) {  // those that share the model with this rank go on with it
+                unread = error.what();
+                batch = samples.blank(pass);
+            }
             Tape tape(stream, Tape::Mode::kInference);
             const LossSums sums = objective.loss(tape, batch, batch.own, {}, {});
+            if (TensorGroup* group = objective.model().sharing().group) group->take_last().wait_on_host();
             const Tensor nll_sums = start_on_host(stream, sums.nll),
                          correct_sums = on_host(stream, sums.correct);
             tokens += batch.target_tokens;
             std::ranges::copy(nll_sums.span<double>(), nll.begin() + batch.own.begin);
             for (const std::int64_t of_sample : correct_sums.span<std::int64_t>()) correct += of_sample;
-        } catch (const DataError& error) {
-            unread = error.what();
-            break;
         } catch (const MpiError&) {  // the others cannot be told
             throw;
         } catch (const Error& error) {
+            if (objective.model().sharing().group) throw;  // nor can those that share the model
             failed = error.what();
             break;
         }

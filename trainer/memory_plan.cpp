@@ -140,7 +140,7 @@ MemoryPlan PlannedRun::plan_for(const RunConfig& config) const {
 MemoryPlan PlannedRun::plan_rank(const RunConfig& config, int rank, int ranks) const {
     Stream stream(PlanOnly{place_.device});
     SilentCommunicator data(rank, ranks, nullptr), gradients(rank, ranks, &stream);
-    // the last rank of a tensor group has the largest slices
+    // the slices of tensor ranks differ by eight channels or ids at most
     const int tensor = config.parallel.tensor;
     SilentCommunicator tensor_ranks(tensor - 1, tensor, place_.queued ? &stream : nullptr);
     TensorGroup tensor_group(tensor_ranks);

@@ -4,6 +4,7 @@
 #include <cmath>
 
 #include "model/base/error.h"
+#include "model/nn/sharing.h"
 #include "trainer/option_values.h"
 #include "trainer/options.h"
 
@@ -112,6 +113,10 @@ void validate(const RunConfig& config) {
     if (config.parallel.zero > 0 && config.parallel.reduction == GradientReduction::kFast) {
         contradiction(config, "parallel.zero", "0 with the fast reduction", "parallel.reduction");
     }
+    if (config.parallel.tensor > 1 && config.parallel.reduction == GradientReduction::kFast) {
+        contradiction(config, "parallel.tensor", "1 with the fast reduction", "parallel.reduction");
+    }
+    check_sharing(config.model, config.parallel.tensor);
     validate_schedule(config);
     if (config.eval.patience > 0 && config.eval.every == 0) {
         contradiction(config, "eval.patience", "0 without validations to count", "eval.every");

@@ -48,7 +48,11 @@ Trainer::Trainer(TrainRequest request, Communicator& world, Together together, T
       observer_(std::move(observer)) {
     patience().set_phase("loading");
     together_([&] {  // a new run whose options contradict each other leaves nothing behind
-        if (!fs::exists(request_.out)) validate(effective(request_.config));
+        if (fs::exists(request_.out)) return;
+        validate(effective(request_.config));
+        if (const int tensor = request_.config.parallel.tensor; world_.size() % tensor != 0)
+            throw ConfigError(text("--parallel.tensor is ", tensor, ", which does not divide the ",
+                                   world_.size(), " ranks"));
     });
     folder_ = open_data_together(request_.data, world_.rank(), together_);
     {
@@ -71,6 +75,10 @@ Trainer::Trainer(TrainRequest request, Communicator& world, Together together, T
         if (tensor_ranks_) tensor_device_ranks_ = place.device_group(*stream_, *tensor_ranks_);
     }
     together_([&] { make_model(); });
+    together_([&] {  // its groups' copies are made by all ranks, so nothing before may fail on one
+        training_step_.emplace(config_, *objective_, *stream_,
+                               StepGroups(*data_group_, gradient_group_.get(), world_));
+    });
     std::optional<HostState> state;
     together_([&] {
         if (!from) return;
@@ -196,8 +204,6 @@ void Trainer::make_model() {
         sharing.sequence = config_.parallel.sequence;
     }
     objective_ = make_objective(*stream_, config_.model, config_.train.seed, sharing);
-    training_step_.emplace(config_, *objective_, *stream_,
-                           StepGroups(*data_group_, gradient_group_.get(), world_));
 }
 
 void Trainer::check_memory(const RankPlace& place) const {

@@ -212,7 +212,10 @@ void TrainingStep::start(const Batch& batch, std::int64_t step, std::uint64_t fl
     now.losses_come = gather(losses);
 
     const Tensor sums = square_sums(), end = room_for<kernels::StepEnd>(stream_);
-    if (tensor_) now.outcome.tensor_bytes_sent = tensor_->bytes_sent();
+    if (tensor_) {
+        now.outcome.tensor_bytes_sent = tensor_->bytes_sent();
+        now.tensor_comes = tensor_->take_last();
+    }
     kernels::EndStepArgs args = end_args(batch);
     args.losses = losses.data<double>();
     args.square_sums = sums.data<double>();
@@ -230,6 +233,7 @@ StepOutcome TrainingStep::finish() {
     if (under_way_.empty()) throw Error("training step: no step is under way");
     UnderWay& oldest = *under_way_.front();
     // before any other wait: they end when a rank does not come
+    oldest.tensor_comes.wait_on_host();
     oldest.losses_come.wait_on_host();
     oldest.parameters_come.wait_on_host();
     oldest.flags_come.wait();

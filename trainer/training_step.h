@@ -91,7 +91,7 @@ class TrainingStep {
         Tensor end;           // the device's kernels::StepEnd, for the host
         Event ended;
         std::vector<std::uint64_t> flags;  // by rank
-        Pending flags_come, losses_come, parameters_come;
+        Pending flags_come, losses_come, parameters_come, tensor_comes;
     };
 
     /// Puts the sums of the loss of this rank's samples of the lane into `losses`, f64 by sample of the

@@ -39,7 +39,8 @@ void TensorGroup::exchange(Stream& stream, std::span<const Part> send, std::span
     if (stream.device() == Device::cpu || communicator_.stream()) {
         for (const Part& part : send) outgoing.push_back({part.peer, {part.data, part.bytes}});
         for (const Part& part : receive) incoming.push_back({part.peer, {part.data, part.bytes}});
-        communicator_.start_exchange(outgoing, incoming, site).wait();
+        last_ = communicator_.start_exchange(outgoing, incoming, site);
+        last_.wait();
         return;
     }
     std::vector<BlockRef> staging;

@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <source_location>
 #include <span>
+#include <utility>
 
 #include "model/tensor/communicator.h"
 #include "model/tensor/stream.h"
@@ -43,6 +44,10 @@ class TensorGroup {
     Tensor all_gather(Stream& stream, const Tensor& mine,
                       std::source_location where = std::source_location::current());
 
+    /// The last operation that was started: for the host to wait for (Pending::wait_on_host) before it waits
+    /// for the device, which does not know when a rank does not come.
+    Pending take_last() { return std::move(last_); }
+
     /// What this rank has sent since it was made, or since forget_bytes.
     std::int64_t bytes_sent() const { return bytes_sent_; }
     void forget_bytes() { bytes_sent_ = 0; }
@@ -61,6 +66,7 @@ class TensorGroup {
 
     Communicator& communicator_;
     std::int64_t bytes_sent_ = 0;
+    Pending last_;
 };
 
 }  // namespace skein

@@ -26,7 +26,7 @@ struct CrossEntropyArgs {
     double* loss = nullptr;
     double* nll = nullptr;
     std::int64_t* correct = nullptr;
-    /// The id of the first logit, where they are a part of the vocabulary only (cross_entropy_part).
+    /// The id of the first logit, where they are a part of the vocabulary only (cross_entropy_parts).
     std::int64_t first_id = 0;
 };
 void cross_entropy(CpuStream& stream, const CrossEntropyArgs& args);

@@ -38,6 +38,14 @@ Builder::Share share_of_key_values(const OwnHeads& own) {
     return own.copies_key_values ? Builder::Share::kNothing : Builder::Share::kOutput;
 }
 
+// x, of which one gradient is passed on, however many of its uses there are behind this: in the same order of
+// additions as where they are computed again (recompute).
+Var as_one_use(const Var& x) {
+    return x.tape().record(x.value(), {x}, [x_node = NodeRef(x)](Tape& t, const Tensor& dy) {
+        if (t.needs_gradient(x_node)) t.pass_gradient(x_node, dy);
+    });
+}
+
 AttentionOptions options_of(const OwnHeads& own, std::int64_t samples, std::int64_t queries,
                             std::int64_t keys) {
     AttentionOptions options;
@@ -73,6 +81,12 @@ SelfAttention::SelfAttention(Builder& builder, const std::string& name, bool cau
 
 Var SelfAttention::operator()(const Var& x, const kernels::RowPlace& place, const PassContext& pass,
                               const Tensor& lengths) const {
+    if (!qkv_.weight) return attend(as_one_use(x), place, pass, lengths);
+    return attend(x, place, pass, lengths);
+}
+
+Var SelfAttention::attend(const Var& x, const kernels::RowPlace& place, const PassContext& pass,
+                          const Tensor& lengths) const {
     AttentionOptions options =
         options_of(own_, x.shape()[0] / place.positions, place.positions, place.positions);
     options.causal = causal_;

@@ -16,7 +16,7 @@ void check_sharing(const ModelConfig& config, int ranks) {
     const std::int64_t least = std::int64_t{TensorSharing::kGrain} * ranks;
     if (config.ff() < least) refuse("ff", config.ff(), text("at least ", least));
     for (const std::int64_t ids : {config.vocabulary, config.source_ids()})
-        if (ids < least) refuse("vocabulary", ids, text("at least ", least));
+        if (ids > 0 && ids < least) refuse("vocabulary", ids, text("at least ", least));
 }
 
 }  // namespace skein

@@ -247,6 +247,21 @@ TEST_P(FourLanesTest, WithoutOverlapNothingLeavesDuringBackward) {
     EXPECT_EQ(sync.statistics().bytes_sent > 0, data_.size() > 1);
 }
 
+// 111 in eights over four ranks: 24, 24, 32, 31.
+TEST_P(FourLanesTest, ShardedEveryTensorRankHasTheRoomOfTheLargestPart) {
+    GradientSyncOptions sharded = options(4);
+    sharded.sharded = true;
+    for (int part = 0; part < 4; ++part) {
+        ParameterList shared;
+        shared.add(stream_, 1, "whole", Shape{40}, InitialValues::zeros());
+        const Parameter& split = shared.add(stream_, 1, "split", Shape{111, 3}, InitialValues::zeros(),
+                                            Layout::split(0, 4, part, 8));
+        const GradientSync sync(gradients_, shared, stream_, sharded);
+        EXPECT_EQ(sync.layout().slices[1].count, 32 * 3);
+        EXPECT_LE(split.shape().elements(), sync.layout().slices[1].count);
+    }
+}
+
 TEST_P(FourLanesTest, ManyBucketsPassThroughTheWindowOfThoseInFlight) {
     ParameterList many;
     for (int i = 0; i < 100; ++i) many.add(stream_, 1, text("p", i), Shape{40}, InitialValues::zeros());

@@ -26,7 +26,7 @@ Tensor sum_samples(Stream& stream, const Tensor& of_rows, std::int64_t length) {
     return out;
 }
 
-// Room for a T of each row, and everyone's.
+// Room for a T of each row.
 template <class T>
 struct OfRows {
     static_assert(sizeof(T) % 8 == 0);

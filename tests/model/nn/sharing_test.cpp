@@ -254,6 +254,8 @@ TEST(Recomputation, GivesTheSameBits) {
         config.norm = norm;
         config.dropout = 0.2;
         expect_the_same_bits_recomputed<Transformer>(config, some_tokens(config));
+        config.key_value_heads = 2;
+        expect_the_same_bits_recomputed<Transformer>(config, some_tokens(config));
         config = shared_pair_config();
         config.norm = norm;
         expect_the_same_bits_recomputed<EncoderDecoder>(config, some_pairs(config));
