@@ -32,16 +32,40 @@ std::int64_t Box::row_elements() const {
     return out;
 }
 
-Box Box::rows(std::int64_t begin, std::int64_t end) const {
-    if (count.rank() == 0) return *this;
+Box Box::along(int axis, std::int64_t begin, std::int64_t end) const {
     Extents from{}, many{};
-    for (int axis = 0; axis < count.rank(); ++axis) {
-        from[static_cast<std::size_t>(axis)] = start[axis];
-        many[static_cast<std::size_t>(axis)] = count[axis];
+    for (int i = 0; i < count.rank(); ++i) {
+        from[static_cast<std::size_t>(i)] = start[i] + (i == axis ? begin : 0);
+        many[static_cast<std::size_t>(i)] = i == axis ? end - begin : count[i];
     }
-    from[0] += begin;
-    many[0] = end - begin;
     return {shape_of(from, count.rank()), shape_of(many, count.rank())};
+}
+
+namespace {
+
+// Splits [begin, end) of a box whose axes before `axis` are of extent 1 already.
+void append_run(const Box& box, int axis, std::int64_t begin, std::int64_t end, std::vector<Box>& out) {
+    if (begin >= end) return;
+    if (begin == 0 && end == box.elements()) {
+        out.push_back(box);
+        return;
+    }
+    const std::int64_t inner = box.elements() / box.count[axis];
+    const auto part = [&](std::int64_t from, std::int64_t to) { return box.along(axis, from, to); };
+    const std::int64_t first = begin / inner, last = end / inner;  // the indices that it begins and ends in
+    if (first == last) return append_run(part(first, first + 1), axis + 1, begin % inner, end % inner, out);
+    std::int64_t from = first;
+    if (begin % inner != 0) append_run(part(from++, first + 1), axis + 1, begin % inner, inner, out);
+    if (from < last) out.push_back(part(from, last));
+    if (end % inner != 0) append_run(part(last, last + 1), axis + 1, 0, end % inner, out);
+}
+
+}  // namespace
+
+std::vector<Box> boxes_of_run(const Box& box, std::int64_t begin, std::int64_t end) {
+    std::vector<Box> out;
+    append_run(box, 0, begin, end, out);
+    return out;
 }
 
 std::optional<Box> intersection(const Box& a, const Box& b) {

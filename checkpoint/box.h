@@ -3,6 +3,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <optional>
+#include <vector>
 
 #include "model/tensor/layout.h"
 #include "model/tensor/shape.h"
@@ -20,11 +21,19 @@ struct Box {
     std::int64_t elements() const { return count.elements(); }
     /// Elements of one index along axis 0; 1 for a scalar.
     std::int64_t row_elements() const;
-    /// Rows [begin, end) of it, counted from its own start.
-    Box rows(std::int64_t begin, std::int64_t end) const;
+    /// Indices [begin, end) of it along an axis, counted from its own start.
+    Box along(int axis, std::int64_t begin, std::int64_t end) const;
+    /// The same along axis 0; a scalar is one row.
+    Box rows(std::int64_t begin, std::int64_t end) const {
+        return count.rank() == 0 ? *this : along(0, begin, end);
+    }
 
     friend bool operator==(const Box&, const Box&) = default;
 };
+
+/// Elements [begin, end) of a box in its row-major order as boxes, in that order; each of them is contiguous
+/// in it. At most two for each axis but the last, and one.
+std::vector<Box> boxes_of_run(const Box& box, std::int64_t begin, std::int64_t end);
 
 /// What two boxes of one tensor share; nothing when that has no elements.
 std::optional<Box> intersection(const Box& a, const Box& b);

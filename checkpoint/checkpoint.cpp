@@ -125,14 +125,7 @@ Checkpoint Checkpoint::open(Communicator& world, const std::string& folder) {
 
 void Checkpoint::check_tensors(std::span<const StateTensor> tensors, std::string_view prefix) const {
     std::map<std::string_view, const StateTensor*> wanted;
-    for (const StateTensor& tensor : tensors) {
-        wanted[tensor.name] = &tensor;
-        if (tensor.bytes.size() !=
-            static_cast<std::size_t>(tensor.layout.local(tensor.global_shape).elements()) *
-                size_of(tensor.dtype))
-            throw CheckpointError(text("load ", tensor.name, ": memory of ", tensor.bytes.size(),
-                                       " bytes does not fit its layout"));
-    }
+    for (const StateTensor& tensor : tensors) wanted[tensor.name] = &tensor;
     for (const TensorRecord& found : manifest_.tensors) {
         if (!found.name.starts_with(prefix)) continue;
         const auto entry = wanted.find(found.name);
@@ -146,10 +139,13 @@ void Checkpoint::check_tensors(std::span<const StateTensor> tensors, std::string
                                        tensor.global_shape));
         wanted.erase(entry);
     }
-    for (const StateTensor& tensor : tensors)
+    for (const StateTensor& tensor : tensors) {
         if (wanted.contains(tensor.name))
             throw CheckpointError(text(folder_, ": has no ", tensor.name, ", wanted ", name_of(tensor.dtype),
                                        " ", tensor.global_shape));
+        if (const std::string fault = fault_of_parts(tensor); !fault.empty())
+            throw CheckpointError("load: " + fault);
+    }
 }
 
 void Checkpoint::load(Communicator& world, std::span<const StateTensor> tensors,
@@ -161,7 +157,8 @@ void Checkpoint::load(Communicator& world, std::span<const StateTensor> tensors,
         for (const TensorRecord& record : manifest_.tensors) records[record.name] = &record;
         PieceReader reader(folder_);
         for (const StateTensor& tensor : tensors)
-            reader.read(*records.at(tensor.name), Box::of(tensor.layout, tensor.global_shape), tensor.bytes);
+            for (const StateTensor::Part& part : tensor.parts)
+                reader.read(*records.at(tensor.name), part.box, part.bytes);
     } catch (const std::exception& error) {
         mine = error.what();
     }

@@ -81,7 +81,11 @@ Manifest assemble(const CheckpointState& state, const std::vector<SharePiece>& p
     for (const SharePiece& piece : pieces) {
         TensorRecord& tensor = manifest.tensors[piece.tensor];
         TensorPiece& record = tensor.pieces.emplace_back();
-        record = {rank_file_name(piece.rank), "/" + tensor.name, piece.box.start, piece.box.count, {}};
+        record = {rank_file_name(piece.rank),
+                  dataset_name(state.tensors[piece.tensor], piece),
+                  piece.box.start,
+                  piece.box.count,
+                  {}};
         hashes[static_cast<std::size_t>(piece.rank)] >> record.hash;
     }
     return manifest;

@@ -36,12 +36,30 @@ std::vector<std::uint64_t> dataset_extents(const Shape& shape) {
     return shape.rank() == 0 ? std::vector<std::uint64_t>{1} : extents(shape);
 }
 
+/// Whole rows of a box that is held: they are contiguous in it.
+std::span<const std::byte> bytes_of(const StateTensor& tensor, const Box& rows) {
+    const auto held = std::ranges::find_if(
+        tensor.parts, [&](const StateTensor::Part& part) { return contains(part.box, rows); });
+    if (held == tensor.parts.end())
+        throw CheckpointError(
+            text("save ", tensor.name, ": found no part that holds ", rows.count, " at ", rows.start));
+    std::int64_t first = 0;
+    if (rows.count.rank() > 0) first = (rows.start[0] - held->box.start[0]) * held->box.row_elements();
+    const std::size_t element = size_of(tensor.dtype);
+    return held->bytes.subspan(static_cast<std::size_t>(first) * element,
+                               static_cast<std::size_t>(rows.elements()) * element);
+}
+
 }  // namespace
 
 std::string rank_file_name(int rank) {
     char name[32];
     std::snprintf(name, sizeof name, "rank-%05d.h5", rank);
     return name;
+}
+
+std::string dataset_name(const StateTensor& tensor, const SharePiece& piece) {
+    return piece.place == 0 ? "/" + tensor.name : text("/", tensor.name, "@", piece.place);
 }
 
 std::vector<std::string> write_rank_file(FileSystem& system, const std::string& folder, int rank,
@@ -54,14 +72,8 @@ std::vector<std::string> write_rank_file(FileSystem& system, const std::string& 
     for (const SharePiece& piece : pieces) {
         if (piece.rank != rank) continue;
         const StateTensor& tensor = tensors[piece.tensor];
-        const Box held = Box::of(tensor.layout, tensor.global_shape);
-        std::int64_t first = 0;  // whole rows of what is held are contiguous in it
-        if (held.count.rank() > 0) first = (piece.box.start[0] - held.start[0]) * held.row_elements();
-        const std::size_t element = size_of(tensor.dtype);
-        const std::span<const std::byte> bytes =
-            tensor.bytes.subspan(static_cast<std::size_t>(first) * element,
-                                 static_cast<std::size_t>(piece.box.elements()) * element);
-        const std::string dataset = "/" + tensor.name;
+        const std::span<const std::byte> bytes = bytes_of(tensor, piece.box);
+        const std::string dataset = dataset_name(tensor, piece);
         file.create_dataset(dataset, stored_type(tensor.dtype), dataset_extents(piece.box.count));
         file.write_bytes(dataset, 0, bytes);
         hashes.push_back(hash_hex(bytes));
@@ -94,15 +106,24 @@ void PieceReader::read(const TensorRecord& tensor, const Box& box, std::span<std
             read_piece(tensor, piece, *part, box, out);
 }
 
-/// `part` is what `piece` and `box` share. Reads whole rows of the piece, some at a time.
+/// `part` is what `piece` and `box` share. Reads whole rows of the piece, some at a time: those along the
+/// first axis of which the part has more than one index.
 void PieceReader::read_piece(const TensorRecord& tensor, const TensorPiece& piece, const Box& part,
                              const Box& box, std::span<std::byte> out) {
-    const Box stored{piece.offset, piece.shape};
+    Box stored{piece.offset, piece.shape};
     const std::size_t element = size_of(tensor.dtype);
     const bool scalar = stored.count.rank() == 0;
-    const std::int64_t row = stored.row_elements();
-    const std::int64_t first = scalar ? 0 : part.start[0] - stored.start[0];
-    const std::int64_t rows = scalar ? 1 : part.count[0];
+    std::int64_t row = stored.elements(), begin = 0;  // elements of a row; where `stored` begins in the piece
+    int axis = 0;
+    for (; !scalar; ++axis) {
+        row /= stored.count[axis];
+        if (axis + 1 == stored.count.rank() || part.count[axis] > 1) break;
+        const std::int64_t index = part.start[axis] - stored.start[axis];
+        begin += index * row;
+        stored = stored.along(axis, index, index + 1);
+    }
+    const std::int64_t first = scalar ? 0 : part.start[axis] - stored.start[axis];
+    const std::int64_t rows = scalar ? 1 : part.count[axis];
     const std::int64_t step =
         std::max<std::int64_t>(1, kReadBytes / (row * static_cast<std::int64_t>(element)));
     StreamingHash hash;
@@ -119,8 +140,8 @@ void PieceReader::read_piece(const TensorRecord& tensor, const TensorPiece& piec
         for (std::int64_t at = 0; at < rows; at += step) {
             const std::int64_t count = std::min(step, rows - at);
             buffer_.resize(static_cast<std::size_t>(count * row) * element);
-            file.read_bytes(piece.dataset, static_cast<std::uint64_t>((first + at) * row), buffer_);
-            const Box read = stored.rows(first + at, first + at + count);
+            file.read_bytes(piece.dataset, static_cast<std::uint64_t>(begin + (first + at) * row), buffer_);
+            const Box read = scalar ? stored : stored.along(axis, first + at, first + at + count);
             if (const auto shared = intersection(read, part))
                 copy_box(*shared, element, read, buffer_.data(), box, out.data());
             hash.update(buffer_);
@@ -129,7 +150,7 @@ void PieceReader::read_piece(const TensorRecord& tensor, const TensorPiece& piec
         throw CheckpointError(
             text("read ", tensor.name, " from ", folder_, "/", piece.file, ": ", error.what()));
     }
-    const bool read_whole = scalar || rows == stored.count[0];
+    const bool read_whole = rows * row == piece.shape.elements();
     if (read_whole && hash.hex() != piece.hash)
         throw CheckpointError(text("read ", tensor.name, " from ", folder_, "/", piece.file,
                                    ": found bytes with hash ", hash.hex(), ", wanted ", piece.hash));

@@ -17,9 +17,12 @@ namespace skein {
 /// "rank-00003.h5"
 std::string rank_file_name(int rank);
 
-/// Writes FOLDER/rank-NNNNN.h5 with those of `pieces` that are this rank's, each a dataset "/NAME" of its
-/// tensor's name, and fsyncs it. bf16 and f16 are stored as uint16. Gives the XXH3 of each piece's bytes in
-/// memory, in their order. Throws IoError.
+/// Of a piece in its rank's file: "/NAME", or "/NAME@2" for what is at place 2 of tensor NAME there.
+std::string dataset_name(const StateTensor& tensor, const SharePiece& piece);
+
+/// Writes FOLDER/rank-NNNNN.h5 with those of `pieces` that are this rank's, each a dataset, and fsyncs it.
+/// bf16 and f16 are stored as uint16. Gives the XXH3 of each piece's bytes in memory, in their order. Throws
+/// IoError.
 std::vector<std::string> write_rank_file(FileSystem& system, const std::string& folder, int rank,
                                          std::span<const StateTensor> tensors,
                                          std::span<const SharePiece> pieces);

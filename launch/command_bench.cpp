@@ -24,14 +24,15 @@ const BenchShape& shape_named(const std::string& name) {
     throw ConfigError(text("--shape: found '", name, "', wanted gpt-nano, gpt-mini, gpt2-124m or base"));
 }
 
-/// What is asked for, and with --compare what it is to be held against: overlap off where there are several
-/// ranks, and eight lanes (or one, when eight are asked for).
+/// What is asked for, and with --compare what it is to be held against: overlap off, and the optimizer
+/// sharded or not, where there are several ranks; and eight lanes (or one, when eight are asked for).
 std::vector<BenchVariant> variants_of(const BenchVariant& asked, bool compare, int ranks) {
     std::vector<BenchVariant> variants{asked};
     if (!compare) return variants;
-    if (ranks > 1) variants.push_back({asked.lanes, !asked.overlap});
+    if (ranks > 1) variants.push_back({asked.lanes, !asked.overlap, asked.zero});
+    if (ranks > 1) variants.push_back({asked.lanes, asked.overlap, 1 - asked.zero});
     const int other = asked.lanes == 8 ? 1 : 8;
-    if (other >= ranks) variants.push_back({other, asked.overlap});
+    if (other >= ranks) variants.push_back({other, asked.overlap, asked.zero});
     return variants;
 }
 
@@ -40,15 +41,19 @@ void print(const BenchShape& shape, const std::vector<BenchResult>& results,
     std::printf("%s (%s)\n%d ranks of %d threads, %.1f M parameters\n", shape.name.c_str(),
                 shape.what.c_str(), ranks, threads, static_cast<double>(results.front().parameters) * 1e-6);
     for (const BenchResult& result : results) {
-        std::printf("  %d lanes, overlap %s: %.4f s a step (%.4f to %.4f), %.0f target tokens/s\n",
-                    result.variant.lanes, result.variant.overlap ? "on" : "off", result.seconds,
-                    result.least_seconds, result.most_seconds, result.tokens_per_second);
+        std::printf("  %d lanes, overlap %s, zero %d: %.4f s a step (%.4f to %.4f), %.0f target tokens/s\n",
+                    result.variant.lanes, result.variant.overlap ? "on" : "off", result.variant.zero,
+                    result.seconds, result.least_seconds, result.most_seconds, result.tokens_per_second);
         std::printf("    %.1f model GFLOP/s", result.gflops);
         if (peak)
             std::printf(
                 ", utilisation %.0f %% of the %.1f %s", 100.0 * result.gflops / *peak, *peak,
                 of_gpu ? "that the GPUs' data sheet has" : "that OpenBLAS reaches on a large product here");
         std::printf("; peak %.0f MB of tensors a rank\n", static_cast<double>(result.peak_bytes) * 1e-6);
+        const auto megabytes = [](std::size_t bytes) { return static_cast<double>(bytes) * 1e-6; };
+        std::printf("    parameters %.0f MB, gradients %.0f MB, optimizer %.0f MB, activations %.0f MB\n",
+                    megabytes(result.memory.parameters), megabytes(result.memory.gradients),
+                    megabytes(result.memory.optimizer), megabytes(result.memory.activations));
         if (result.bytes_sent > 0)
             std::printf("    %.2f MB sent a step and rank, %.0f %% of it before backward ended\n",
                         result.bytes_sent * 1e-6, 100.0 * result.sent_early);
@@ -57,12 +62,20 @@ void print(const BenchShape& shape, const std::vector<BenchResult>& results,
 }
 
 nlohmann::ordered_json json_of(const BenchResult& result, const std::optional<double>& peak) {
-    nlohmann::ordered_json json{
-        {"lanes", result.variant.lanes},   {"overlap", result.variant.overlap},
-        {"seconds", result.seconds},       {"tokens_per_second", result.tokens_per_second},
-        {"gflops", result.gflops},         {"parameters", result.parameters},
-        {"peak_bytes", result.peak_bytes}, {"bytes_sent", result.bytes_sent},
-        {"sent_early", result.sent_early}};
+    nlohmann::ordered_json json{{"lanes", result.variant.lanes},
+                                {"overlap", result.variant.overlap},
+                                {"zero", result.variant.zero},
+                                {"seconds", result.seconds},
+                                {"tokens_per_second", result.tokens_per_second},
+                                {"gflops", result.gflops},
+                                {"parameters", result.parameters},
+                                {"peak_bytes", result.peak_bytes},
+                                {"bytes_sent", result.bytes_sent},
+                                {"sent_early", result.sent_early}};
+    json["memory"] = {{"parameters", result.memory.parameters},
+                      {"gradients", result.memory.gradients},
+                      {"optimizer", result.memory.optimizer},
+                      {"activations", result.memory.activations}};
     if (peak) json["utilisation"] = result.gflops / *peak;
     return json;
 }
@@ -100,6 +113,7 @@ int run_bench_command(const Arguments& arguments, Ranks& ranks) {
         options.precision = arguments.config.train.precision;
         asked.lanes = static_cast<int>(arguments.integer("lanes", 0, 1 << 20));
         asked.overlap = arguments.config.parallel.overlap;
+        asked.zero = arguments.config.parallel.zero;
         if (asked.lanes == 0)  // as few as the ranks allow
             for (asked.lanes = 1; asked.lanes < ranks.session().size();) asked.lanes *= 2;
         Lanes(asked.lanes, ranks.session().size());
@@ -148,7 +162,8 @@ Command bench_command() {
         {.name = "lanes", .value = "L", .help = "lanes; 0: as few as the ranks allow", .initial = "0"},
         {.name = "compare",
          .value = "",
-         .help = "also, by turns: eight lanes, and without overlap on several ranks",
+         .help = "also, by turns: eight lanes, and on several ranks without overlap, and with the other "
+                 "--parallel.zero",
          .kind = CommandOption::Kind::kFlag},
         {.name = "collectives",
          .value = "",
@@ -159,8 +174,8 @@ Command bench_command() {
          .help = "end with one line of JSON",
          .kind = CommandOption::Kind::kFlag},
     };
-    command.run_options = {"device", "train.precision", "parallel.overlap", "parallel.bucket-megabytes",
-                           "parallel.timeout"};
+    command.run_options = {"device",        "train.precision",           "parallel.overlap",
+                           "parallel.zero", "parallel.bucket-megabytes", "parallel.timeout"};
     command.run_on_ranks = run_bench_command;
     return command;
 }

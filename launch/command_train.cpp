@@ -5,6 +5,7 @@
 #include "launch/commands.h"
 #include "launch/device.h"
 #include "launch/failure.h"
+#include "launch/memory.h"
 #include "launch/progress.h"
 #include "launch/ranks.h"
 #include "launch/threads.h"
@@ -12,11 +13,15 @@
 #include "parallel/gradient_transport.h"
 #include "parallel/nccl_communicator.h"
 #include "parallel/process_grid.h"
+#include "trainer/memory_plan.h"
+#include "trainer/run_rules.h"
 #include "trainer/stop_signal.h"
 #include "trainer/trainer.h"
 
 namespace skein {
 namespace {
+
+constexpr const char* kDeviceMemory = "device-memory";
 
 std::string duration(double seconds) {
     const auto whole = static_cast<long>(seconds + 0.5);
@@ -77,17 +82,24 @@ std::string resume_command(const Arguments& arguments, const Ranks& ranks) {
     return line;
 }
 
-/// Where a rank of the run computes, and how its gradients travel. Collective.
-RankPlace place_of_a_rank(const RunConfig& config, Ranks& ranks, Communicator& data) {
+/// Where a rank of the run stands and computes, and how what it has travels. Collective.
+RankPlace place_of_a_rank(const RunConfig& config, Ranks& ranks, std::optional<ProcessGrid>& grid) {
     RankPlace place;
+    ranks.together([&] { grid.emplace(ranks.session(), config.parallel.tensor); });
+    place.data = &grid->data();
+    place.tensor = &grid->tensor();
     place.gpu = device_of_a_rank(config.device, ranks);
+    const RankMemory memory = memory_of_a_rank(place.gpu, ranks.session());
+    place.memory = memory.bytes;
+    place.memory_of = memory.what;
     const TransportFacts facts = gather_transport_facts(ranks.session(), ranks.world(), place.gpu);
     TransportDecision decision;
     ranks.together([&] { decision = decide_transport(config.parallel.transport, facts); });
     if (ranks.is_first() && !decision.line.empty()) std::cerr << decision.line << std::endl;
     if (decision.transport == GradientTransport::kNccl)
-        place.gradients = [&ranks, &data, timeout = config.parallel.timeout](Stream& stream) {
-            return make_nccl_communicator(ranks.session(), data, stream, {.timeout_seconds = timeout});
+        place.device_group = [&ranks, timeout = config.parallel.timeout](Stream& stream,
+                                                                         Communicator& group) {
+            return make_nccl_communicator(ranks.session(), group, stream, {.timeout_seconds = timeout});
         };
     return place;
 }
@@ -102,11 +114,50 @@ TrainRequest request_from(const Arguments& arguments, int own, const Ranks& rank
     request.accept_changed_data = arguments.value("data.changed") == "accept";
     request.init = arguments.value("init");
     request.patience = &ranks.session().patience();
+    if (arguments.has(kDeviceMemory)) {
+        request.memory = parse_size(kDeviceMemory, arguments.value(kDeviceMemory));
+        request.memory_of = text("--", kDeviceMemory);
+    }
     request.threads = [own, &ranks](int asked) { return threads_of_a_rank(asked, own, ranks); };
     return request;
 }
 
+/// `skein train --plan`: on rank 0 alone, and without a GPU.
+void print_plan(const Arguments& arguments, int ranks) {
+    PlanPlace place;
+    place.ranks = arguments.has("ranks") ? static_cast<int>(arguments.integer("ranks", 1, 4096)) : ranks;
+    const std::size_t limit =
+        arguments.has(kDeviceMemory) ? parse_size(kDeviceMemory, arguments.value(kDeviceMemory)) : 0;
+    RunConfig config = effective(arguments.config);
+    const DataFolder folder = open_data_folder(arguments.value("data"), DataCheck::kSizes);
+    fit_to_data(config.model, folder);
+    validate(config);
+    const bool gpu = config.device == "cuda" || (config.device == "auto" && find_gpus().count > 0);
+    place.device = gpu ? Device::cuda : Device::cpu;
+    place.queued = gpu && place.ranks > 1 && config.parallel.transport != TransportChoice::kMpi;
+    place.program = gpu ? 0 : resident_bytes();
+    const std::unique_ptr<TrainingData> training = open_training_data(folder, config);
+    const std::unique_ptr<ValidationData> validation =
+        folder.valid.empty()
+            ? nullptr
+            : open_validation_data(folder, config.model, config.train.long_pairs, config.eval.samples);
+    const PlannedRun run(config, place, *training, validation.get());
+    std::cout << "of " << place.ranks << (place.ranks == 1 ? " rank" : " ranks")
+              << (gpu ? " on GPUs, " : " on the CPU, ") << plan_line(run.plan()) << std::endl;
+    if (limit > 0) run.check_fits(limit, text("--", kDeviceMemory));
+}
+
 int run_train(const Arguments& arguments, Ranks& ranks) {
+    ranks.together([&] {
+        if (arguments.has("plan")) {
+            if (ranks.is_first()) print_plan(arguments, ranks.session().size());
+        } else if (!arguments.has("out")) {
+            throw ConfigError("option --out is missing, wanted --out DIR");
+        } else if (arguments.has("ranks")) {
+            throw ConfigError("option --ranks: found without --plan; mpirun says how many ranks a run has");
+        }
+    });
+    if (arguments.has("plan")) return kExitDone;
     const StopSignal stop;  // from here on a signal asks for a stop, also while the run is being set up
     Progress progress(stderr, arguments.config.log.plain_seconds);
     TrainObserver observer;
@@ -114,15 +165,13 @@ int run_train(const Arguments& arguments, Ranks& ranks) {
     observer.line = [&](const std::string& line) { progress.say(line); };
 
     std::optional<ProcessGrid> grid;
-    ranks.together([&] { grid.emplace(ranks.session(), arguments.config.parallel.tensor); });
     const int own = own_processors(ranks);
     TrainRequest request = request_from(arguments, own, ranks);
-    request.place = [&](const RunConfig& config) { return place_of_a_rank(config, ranks, grid->data()); };
+    request.place = [&](const RunConfig& config) { return place_of_a_rank(config, ranks, grid); };
     TrainResult result;
     {
         Trainer trainer(
-            std::move(request), grid->world(), grid->data(), [&](const auto& part) { ranks.together(part); },
-            observer);
+            std::move(request), ranks.world(), [&](const auto& part) { ranks.together(part); }, observer);
         result = trainer.run(stop);
     }
     if (ranks.is_first()) {
@@ -141,13 +190,14 @@ Command train_command() {
     Command command;
     command.name = "train";
     command.summary = "train a model, or go on with a run that was stopped";
-    command.usage = "--data DIR --out DIR [--config FILE] [--preset NAME] [--SECTION.NAME VALUE ...]";
+    command.usage =
+        "--data DIR --out DIR [--config FILE] [--preset NAME] [--SECTION.NAME VALUE ...]\n"
+        "skein train --plan [--ranks N] [--device-memory SIZE] --data DIR [...]";
     command.options = {
         {.name = "data", .value = "DIR", .help = "the data folder (skein prepare)", .required = true},
         {.name = "out",
          .value = "DIR",
-         .help = "the run's folder: checkpoints, log, configuration",
-         .required = true},
+         .help = "the run's folder: checkpoints, log, configuration (required but with --plan)"},
         {.name = "resume",
          .value = "auto|never|DIR",
          .help = "go on from the newest good checkpoint in --out, from none, or from this one",
@@ -160,6 +210,15 @@ Command train_command() {
          .help = "when resuming with data other than the run began with",
          .initial = "refuse",
          .choices = {"refuse", "accept"}},
+        {.name = kDeviceMemory,
+         .value = "SIZE",
+         .help =
+             "what a rank may take, such as 80G or 512M: a run that needs more ends before its first step"},
+        {.name = "plan",
+         .value = "",
+         .help = "print the memory that a rank will need, and train nothing",
+         .kind = CommandOption::Kind::kFlag},
+        {.name = "ranks", .value = "N", .help = "with --plan: of a run of so many ranks"},
     };
     command.run_options = {"all"};
     command.takes_config = true;

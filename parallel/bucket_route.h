@@ -3,9 +3,18 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "model/tensor/communicator.h"
+
 namespace skein {
 
-/// How buckets travel from when they are full until their sums are there.
+/// What of a bucket's sum is where when it has travelled.
+enum class SumsGoTo {
+    kAll,    ///< every rank has all of it
+    kOwner,  ///< each rank has its slice, and after the update spreads what it made of it
+};
+
+/// How buckets travel from when they are full until their sums are there, and with SumsGoTo::kOwner once more
+/// when they are updated.
 class BucketRoute {
   public:
     BucketRoute() = default;
@@ -24,6 +33,17 @@ class BucketRoute {
     /// Called when all buckets of a step have left and it is over: what is queued on the stream from now on
     /// finds their sums.
     virtual void finish() = 0;
+
+    /// Whether one more bucket may be spread now.
+    virtual bool has_room_to_spread() const = 0;
+    /// What this rank's slice of the bucket, the next in order, holds in the first buffer goes to all, once
+    /// what is queued on the stream by now is done.
+    virtual void spread(std::size_t bucket) = 0;
+    /// Whether what is queued on the stream from now on finds all ranks' slices of the bucket, which is being
+    /// spread.
+    virtual bool is_spread(std::size_t bucket) = 0;
+    /// The last bucket's spreading, for the host to ask whether it is over. To be called once a step.
+    virtual Pending last_spread() = 0;
 
     /// Since the last call of forget.
     virtual std::int64_t bytes_sent() const = 0;

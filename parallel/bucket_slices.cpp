@@ -17,7 +17,7 @@ BucketSlices::BucketSlices(const Lanes& lanes, int rank, const GradientLayout& l
 
 std::int64_t BucketSlices::offset(std::size_t bucket, int rank) const {
     const GradientLayout::Bucket& whole = layout_.buckets[bucket];
-    return GradientLayout::slice_begin(whole, ranks(), rank) - whole.begin;
+    return whole.cuts[static_cast<std::size_t>(rank)] - whole.begin;
 }
 
 std::int64_t BucketSlices::stride(std::size_t bucket) const {

@@ -16,7 +16,7 @@ namespace skein {
 /// the tree and sends the sum to all. Addresses are of whichever memory the caller has the bytes in.
 class BucketSlices {
   public:
-    /// The layout must outlive this.
+    /// The layout, whose buckets are cut for as many ranks, must outlive this.
     BucketSlices(const Lanes& lanes, int rank, const GradientLayout& layout);
 
     int rank() const { return rank_; }

@@ -10,10 +10,17 @@
 namespace skein {
 namespace {
 
-GradientLayout layout_of(const ParameterList& parameters, std::size_t bucket_bytes) {
+// Where sharded, a parameter has the room that its largest part over the tensor-parallel group needs: so the
+// cuts are the same on all of that group, and what all hold of a parameter is shared out alike.
+GradientLayout layout_of(const ParameterList& parameters, const GradientSyncOptions& options, int ranks) {
     std::vector<std::int64_t> counts;
-    for (std::size_t i = 0; i < parameters.size(); ++i) counts.push_back(parameters[i].leaf.value.elements());
-    return {counts, static_cast<std::int64_t>(bucket_bytes / sizeof(float))};
+    for (std::size_t i = 0; i < parameters.size(); ++i) {
+        Layout layout = parameters[i].layout;
+        if (options.sharded) layout.part = layout.parts - 1;
+        counts.push_back(layout.local(parameters[i].global_shape).elements());
+    }
+    return {
+        counts, static_cast<std::int64_t>(options.bucket_bytes / sizeof(float)), {ranks, options.sharded}};
 }
 
 // Zeros at first, so that the gaps between parameters, which travel along, hold something.
@@ -45,14 +52,17 @@ GradientSync::GradientSync(ExchangeGroups groups, Communicator& data, ParameterL
       options_(options),
       lanes_(options.lanes, data.size()),
       own_(lanes_.of_rank(data.rank())),
-      layout_(layout_of(parameters, options.bucket_bytes)),
+      layout_(layout_of(parameters, options, data.size())),
       buffers_(make_buffers(stream, deepest_stack(own_, options.reduction), layout_.elements)),
-      exchange_(std::move(groups), stream, lanes_, layout_, buffers_, options.reduction),
+      exchange_(std::move(groups), stream, lanes_, layout_, buffers_, options.reduction,
+                options.sharded ? SumsGoTo::kOwner : SumsGoTo::kAll),
       settled_(parameters.size(), 0) {
+    if (options.sharded && options.reduction == GradientReduction::kFast)
+        throw ConfigError("gradient sync: a sharded sum needs the lanes' reduction, found the fast one");
     for (const Tensor& buffer : buffers_) {
         std::vector<Tensor>& views = views_.emplace_back();
         for (std::size_t i = 0; i < parameters.size(); ++i)
-            views.push_back(buffer.view(layout_.slices[i].begin, parameters[i].leaf.value.shape()));
+            views.push_back(buffer.view(layout_.slices[i].begin, parameters[i].shape()));
     }
     for (std::size_t i = 0; i < parameters.size(); ++i) parameter_of_[&parameters[i].leaf] = i;
     next_lane_ = own_.end;
@@ -141,6 +151,11 @@ void GradientSync::close_lane() {
 
 void GradientSync::poll() {
     if (options_.overlap) exchange_.poll();
+}
+
+void GradientSync::spread(std::size_t end) {
+    exchange_.mark_updated(end);
+    poll();
 }
 
 void GradientSync::finish() {

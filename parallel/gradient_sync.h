@@ -22,6 +22,9 @@ struct GradientSyncOptions {
     /// Send while backward goes on; if not, everything leaves in finish. The bits are the same.
     bool overlap = true;
     GradientReduction reduction = GradientReduction::kLanes;
+    /// Each rank is left with the sums of its slices alone, cut on blocks (see BucketCuts), to update the
+    /// parameters there and spread them. Not with GradientReduction::kFast.
+    bool sharded = false;
 };
 
 /// Of one step, on this rank. Counted when a message is done, so that only what really left early counts as
@@ -67,12 +70,23 @@ class GradientSync {
     void poll();
     /// For the statistics: what is sent from here on was not hidden behind backward.
     void backward_ended() { sent_during_backward_ = exchange_.bytes_sent(); }
-    /// Every leaf's gradient, on every rank, is the sum over all lanes for what is queued on the stream from
-    /// now on. With a communicator of the host's memory it returns when the messages have arrived; with one
-    /// of the GPU's, when the step before this one is over. Throws MpiError, CudaError, and Error when a lane
-    /// is missing. Where a rank does not come, a wait for the device would last for ever: before one, call
-    /// wait_on_host for an operation of the communicator that was started behind finish.
+    /// Every leaf's gradient, on every rank (where sharded, in this rank's slices of the buckets alone) is
+    /// the sum over all lanes for what is queued on the stream from now on. With a communicator of the host's
+    /// memory it returns when the messages have arrived; with one of the GPU's, when the step before this one
+    /// is over. Throws MpiError, CudaError, and Error when a lane is missing. Where a rank does not come, a
+    /// wait for the device would last for ever: before one, call wait_on_host for an operation of the
+    /// communicator that was started behind finish.
     void finish();
+    /// Where sharded, behind finish: the places of this rank's slices of the buckets before `end` hold what
+    /// is to go to the other ranks, once what is queued on the stream by now is done. It travels while poll
+    /// is called. `end` does not go back. Throws MpiError, CudaError.
+    void spread(std::size_t end);
+    /// What is queued on the stream from now on finds what all ranks spread of the buckets before `end` in
+    /// the leaves' gradients. Throws MpiError, CudaError.
+    void await_spread(std::size_t end) { exchange_.await_spread(end); }
+    /// Of the last await_spread of a step: an operation that is over when all that came before it is, for the
+    /// host to ask where a GPU's memory is moved.
+    Pending last_spread() { return exchange_.last_spread(); }
 
     /// Since begin_step; see BucketExchange::bytes_sent.
     GradientSyncStatistics statistics() const { return {exchange_.bytes_sent(), sent_during_backward_}; }
@@ -83,6 +97,7 @@ class GradientSync {
     /// The most that is held besides, to receive other ranks' sums in.
     std::size_t staging_bytes() const { return exchange_.staging_bytes(); }
     const GradientLayout& layout() const { return layout_; }
+    bool sharded() const { return options_.sharded; }
 
   private:
     GradientSync(ExchangeGroups groups, Communicator& data, ParameterList& parameters, Stream& stream,

@@ -12,18 +12,21 @@ namespace {
 
 // Buckets whose sums are on their way at once: bounds the staging memory.
 constexpr std::size_t kScattersInFlight = 8;
+// Buckets that are spread at once: bounds the pinned memory.
+constexpr std::size_t kSpreadsInFlight = 8;
 
 }  // namespace
 
 HostRoute::HostRoute(std::unique_ptr<Communicator> scatter, std::unique_ptr<Communicator> gather,
                      Stream& stream, const BucketSlices& slices, const std::vector<Tensor>& sums,
-                     GradientReduction reduction)
+                     GradientReduction reduction, SumsGoTo sums_go_to)
     : scatter_(std::move(scatter)),
       gather_(std::move(gather)),
       stream_(stream),
       slices_(slices),
       buffers_(sums),
-      reduction_(reduction) {}
+      reduction_(reduction),
+      sums_go_to_(sums_go_to) {}
 
 std::size_t HostRoute::staging_bytes() const {
     if (slices_.ranks() == 1 || fast()) return 0;
@@ -108,6 +111,10 @@ void HostRoute::download(std::size_t bucket, std::int64_t begin, std::int64_t en
     sums_.push_back(std::move(gather));
 }
 
+void HostRoute::download_slice(std::size_t bucket) {
+    download(bucket, slices_.offset(bucket, slices_.rank()), slices_.offset(bucket, slices_.rank() + 1));
+}
+
 void HostRoute::start_gathers() {
     for (; !sums_.empty() && sums_.front().result_here.done(); sums_.pop_front()) {
         Gather gather = std::move(sums_.front());
@@ -135,6 +142,7 @@ void HostRoute::poll() {
     for (Gather& gather : gathers_) move_on(gather);
     for (; !gathers_.empty() && gathers_.front().done; gathers_.pop_front()) {
         const Gather& gather = gathers_.front();
+        ++spread_;
         if (!gather.memory) continue;
         const Tensor sum = bucket_of(buffers_[0], gather.bucket);
         stream_.run([&](auto& s) { upload(s, gather.result, sum.raw(), sum.bytes()); });
@@ -145,8 +153,17 @@ void HostRoute::poll() {
     for (; !scatters_.empty() && scatters_.front().done; scatters_.pop_front()) {
         const std::size_t bucket = scatters_.front().bucket;
         sum_slice(scatters_.front());
-        download(bucket, slices_.offset(bucket, slices_.rank()), slices_.offset(bucket, slices_.rank() + 1));
+        if (sums_go_to_ == SumsGoTo::kAll) download_slice(bucket);
     }
+    start_gathers();
+}
+
+bool HostRoute::has_room_to_spread() const {
+    return sums_.size() + gathers_.size() < kSpreadsInFlight;
+}
+
+void HostRoute::spread(std::size_t bucket) {
+    download_slice(bucket);
     start_gathers();
 }
 

@@ -22,15 +22,20 @@ class HostRoute final : public BucketRoute {
   public:
     /// All but the communicators must outlive this.
     HostRoute(std::unique_ptr<Communicator> scatter, std::unique_ptr<Communicator> gather, Stream& stream,
-              const BucketSlices& slices, const std::vector<Tensor>& sums, GradientReduction reduction);
+              const BucketSlices& slices, const std::vector<Tensor>& sums, GradientReduction reduction,
+              SumsGoTo sums_go_to);
 
     bool has_room() const override;
     void start(std::size_t bucket) override;
     void poll() override;
     bool over() const override { return scatters_.empty() && sums_.empty() && gathers_.empty(); }
     void finish() override {}
+    bool has_room_to_spread() const override;
+    void spread(std::size_t bucket) override;
+    bool is_spread(std::size_t bucket) override { return bucket < spread_; }
+    Pending last_spread() override { return {}; }
     std::int64_t bytes_sent() const override { return bytes_sent_; }
-    void forget() override { bytes_sent_ = 0; }
+    void forget() override { bytes_sent_ = 0, spread_ = 0; }
     std::size_t staging_bytes() const override;
 
   private:
@@ -63,6 +68,7 @@ class HostRoute final : public BucketRoute {
     void sum_slice(Scatter& scatter);
     /// The bytes of the bucket that the others want go to the host's memory.
     void download(std::size_t bucket, std::int64_t begin, std::int64_t end);
+    void download_slice(std::size_t bucket);
     void start_gathers();
 
     std::unique_ptr<Communicator> scatter_, gather_;
@@ -70,8 +76,10 @@ class HostRoute final : public BucketRoute {
     const BucketSlices& slices_;
     const std::vector<Tensor>& buffers_;
     GradientReduction reduction_;
+    SumsGoTo sums_go_to_;
     std::deque<Scatter> scatters_;
     std::deque<Gather> sums_, gathers_;  // those that are not under way yet, and those that are
+    std::size_t spread_ = 0;             // buckets of this step that have come, all ranks' slices
     std::int64_t bytes_sent_ = 0;
 };
 

@@ -7,6 +7,13 @@
 
 namespace skein {
 
+/// The groups that one rank of a run belongs to. They must outlive this.
+struct RankGroups {
+    Communicator& world;   ///< all ranks
+    Communicator& data;    ///< those that hold the same slices of the parameters
+    Communicator& tensor;  ///< those that hold one copy of the parameters together
+};
+
 /// The world as data × tensor ranks: rank = data index · tensor size + tensor index, so that the ranks of one
 /// tensor group are adjacent, on one node where that is possible. Owns the communicators. Must be dropped
 /// before its session.
@@ -16,12 +23,10 @@ class ProcessGrid {
     /// ranks.
     ProcessGrid(const MpiSession& session, int tensor);
 
-    /// All ranks.
     Communicator& world() { return *world_; }
-    /// The ranks that hold the same slices of the parameters.
     Communicator& data() { return *data_; }
-    /// The ranks that hold one copy of the parameters together.
     Communicator& tensor() { return *tensor_; }
+    RankGroups groups() { return {*world_, *data_, *tensor_}; }
 
   private:
     std::unique_ptr<Communicator> world_, data_, tensor_;

@@ -20,16 +20,18 @@ Tensor staging_for(Stream& stream, const BucketSlices& slices, GradientReduction
 }  // namespace
 
 QueuedRoute::QueuedRoute(Communicator& communicator, Stream& stream, const BucketSlices& slices,
-                         const std::vector<Tensor>& sums, GradientReduction reduction)
+                         const std::vector<Tensor>& sums, GradientReduction reduction, SumsGoTo sums_go_to)
     : communicator_(communicator),
       slices_(slices),
       buffers_(sums),
       reduction_(reduction),
+      sums_go_to_(sums_go_to),
       staging_(staging_for(stream, slices, reduction)) {}
 
 QueuedRoute::~QueuedRoute() {
     try {
-        last_.wait();  // whoever gets the staging memory next is queued behind its use here
+        last_.wait();  // whoever gets the memory next is queued behind its use here
+        for (Pending& spread : spreads_) spread.wait();
     } catch (const Error&) {
         // the communicator is of no more use, and what it had queued is gone
     }
@@ -58,10 +60,14 @@ void QueuedRoute::start(std::size_t bucket) {
     float* result = sums[0] + slices_.offset(bucket, slices_.rank());
     communicator_.stream()->run(
         [&](auto& s) { sum_along_tree(s, slices_.merges(), operands, result, slices_.own_count(bucket)); });
+    if (sums_go_to_ == SumsGoTo::kAll) last_ = gather(bucket);
+}
 
-    const auto parts = slices_.slices(bucket, reinterpret_cast<std::byte*>(sums[0]));
-    last_ = communicator_.start_all_gather(parts[static_cast<std::size_t>(slices_.rank())], parts);
+Pending QueuedRoute::gather(std::size_t bucket) {
+    auto* result = reinterpret_cast<std::byte*>(buffers_[0].data<float>() + slices_.bucket(bucket).begin);
+    const auto parts = slices_.slices(bucket, result);
     bytes_sent_ += slices_.gather_bytes(bucket);
+    return communicator_.start_all_gather(parts[static_cast<std::size_t>(slices_.rank())], parts);
 }
 
 void QueuedRoute::poll() {
@@ -70,11 +76,29 @@ void QueuedRoute::poll() {
 
 void QueuedRoute::forget() {
     last_.wait();  // of a step that was left half-way
+    for (Pending& spread : spreads_) spread.wait();
     last_ = {};
+    spreads_.clear();
+    awaited_ = 0;
     bytes_sent_ = 0;
 }
 
+void QueuedRoute::spread(std::size_t bucket) {
+    spreads_.push_back(gather(bucket));
+}
+
+bool QueuedRoute::is_spread(std::size_t bucket) {
+    for (; awaited_ < spreads_.size() && awaited_ <= bucket; ++awaited_) spreads_[awaited_].wait();
+    return bucket < awaited_;
+}
+
+Pending QueuedRoute::last_spread() {
+    return spreads_.empty() ? Pending{} : std::exchange(spreads_.back(), {});
+}
+
 void QueuedRoute::finish() {
+    // behind the last sum, which is no operation of the communicator's
+    if (sums_go_to_ == SumsGoTo::kOwner) last_ = communicator_.start_exchange({}, {});
     last_.wait();
     steps_.push_back(std::move(last_));
     for (; steps_.size() > 1; steps_.pop_front()) steps_.front().wait_on_host();

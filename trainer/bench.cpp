@@ -112,6 +112,7 @@ RunConfig config_of(const BenchShape& shape, const BenchOptions& options, const 
     config.schedule.floor = 1e-5;
     config.parallel.lanes = variant.lanes;
     config.parallel.overlap = variant.overlap;
+    config.parallel.zero = variant.zero;
     config.parallel.bucket_megabytes = options.bucket_megabytes;
     return effective(config);
 }
@@ -133,6 +134,7 @@ class VariantRun {
         data_.barrier();
         const auto start = Clock::now();
         sync_ = step_.run(batch, number, 0).sync;
+        if (!measured) stream_.pool().reset_peak();  // at the start there is what no step needs
         if (measured) times_.push_back(seconds_between(start, Clock::now()));
     }
 
@@ -148,6 +150,7 @@ class VariantRun {
         result.gflops = model_flops_per_token(shape_.model, length, length) * result.tokens_per_second * 1e-9;
         result.parameters = objective_->model().parameters().elements();
         result.peak_bytes = stream_.pool().statistics().peak;
+        result.memory = memory();
         result.bytes_sent = static_cast<double>(sync_.bytes_sent);
         if (sync_.bytes_sent > 0)
             result.sent_early = static_cast<double>(sync_.bytes_sent_during_backward) / result.bytes_sent;
@@ -155,6 +158,18 @@ class VariantRun {
     }
 
   private:
+    BenchMemory memory() {
+        BenchMemory memory;
+        const ParameterList& parameters = objective_->model().parameters();
+        for (std::size_t i = 0; i < parameters.size(); ++i)
+            memory.parameters += parameters[i].leaf.value.bytes() + parameters[i].leaf.copy.bytes();
+        memory.gradients = step_.sync().buffer_bytes();
+        memory.optimizer = step_.optimizer().bytes();
+        const Pool::Statistics pool = stream_.pool().statistics();
+        memory.activations = pool.peak - pool.in_use;
+        return memory;
+    }
+
     const BenchShape& shape_;
     BenchVariant variant_;
     Communicator& data_;

@@ -26,6 +26,16 @@ const std::vector<BenchShape>& bench_shapes();
 struct BenchVariant {
     int lanes = 1;
     bool overlap = true;
+    int zero = 0;  ///< --parallel.zero
+};
+
+/// Bytes of a rank's device memory.
+struct BenchMemory {
+    std::size_t parameters = 0;  ///< whole ones: f32, and their 16-bit copies
+    std::size_t gradients = 0;   ///< f32 buffers
+    std::size_t optimizer = 0;   ///< moments, and f32 values that are held for a slice alone
+    std::size_t activations =
+        0;  ///< the most that a step holds besides, what it receives others' sums in included
 };
 
 struct BenchOptions {
@@ -44,8 +54,9 @@ struct BenchResult {
     double gflops = 0.0;  ///< of the median, by model_flops_per_token(); over all ranks
     std::int64_t parameters = 0;
     std::uint64_t peak_bytes = 0;  ///< largest sum of this rank's live tensors
-    double sent_early = 0.0;       ///< share of the gradient bytes that left before backward ended
-    double bytes_sent = 0.0;       ///< a step, by this rank
+    BenchMemory memory;
+    double sent_early = 0.0;  ///< share of the gradient bytes that left before backward ended
+    double bytes_sent = 0.0;  ///< a step, by this rank
 };
 
 /// Whole training steps (forward, backward, clip, AdamW) on random tokens, by variant. Collective over

@@ -6,6 +6,7 @@
 #include "data/pair_sampler.h"
 #include "model/base/loss_scale.h"
 #include "model/nn/model_config.h"
+#include "model/nn/pass.h"
 #include "model/tensor/dtype.h"
 #include "parallel/gradient_transport.h"
 #include "parallel/lanes.h"
@@ -30,6 +31,7 @@ struct TrainSection {
     double label_smoothing = 0.0;
     double clip = 1.0;  ///< global gradient norm; 0: off
     Precision precision = Precision::kFp32;
+    Recompute recompute = Recompute::kNone;
     /// fp16's loss scale: its first value, and LossScaleRule.
     double loss_scale_start = 65536.0;
     double loss_scale_growth = 2.0;
@@ -62,9 +64,11 @@ struct ScheduleSection {
 
 /// [parallel]
 struct ParallelSection {
-    int tensor = 1;
-    int lanes = 0;    ///< 0: the largest power of two that divides the batch, at most 8
-    int threads = 0;  ///< 0: the processors this rank is bound to
+    int tensor = 1;         ///< ranks that share each layer
+    bool sequence = false;  ///< and the rows between layers
+    int zero = 0;           ///< 1: each data-parallel rank holds the optimizer's state of its slice alone
+    int lanes = 0;          ///< 0: the largest power of two that divides the batch, at most 8
+    int threads = 0;        ///< 0: the processors this rank is bound to
     GradientReduction reduction = GradientReduction::kLanes;
     double bucket_megabytes = 1.0;
     bool overlap = true;

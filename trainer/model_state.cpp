@@ -5,10 +5,14 @@
 
 namespace skein {
 
-void HostState::add(const std::string& name, const Parameter& parameter, const Tensor& tensor) {
-    copies_.push_back({tensor, start_on_host(stream_, tensor)});
-    tensors_.push_back(
-        {name, tensor.dtype(), parameter.global_shape, parameter.layout, copies_.back().host.raw_span()});
+void HostState::add(const std::string& name, const Parameter& parameter) {
+    tensors_.push_back({name, DType::f32, parameter.global_shape, {}});
+}
+
+void HostState::hold(const Parameter& parameter, std::int64_t begin, const Tensor& values) {
+    copies_.push_back({values, start_on_host(stream_, values)});
+    tensors_.back().add_run(parameter.layout, begin, begin + values.elements(),
+                            copies_.back().host.raw_span());
 }
 
 const std::vector<StateTensor>& HostState::tensors() {
@@ -22,9 +26,33 @@ void HostState::write_back() {
 }
 
 void add_parameters(HostState& state, const ParameterList& parameters) {
-    for (std::size_t i = 0; i < parameters.size(); ++i)
-        state.add(std::string(kParametersPrefix) + parameters[i].name, parameters[i],
-                  parameters[i].leaf.value);
+    for (std::size_t i = 0; i < parameters.size(); ++i) {
+        state.add(std::string(kParametersPrefix) + parameters[i].name, parameters[i]);
+        state.hold(parameters[i], 0, parameters[i].leaf.value);
+    }
+}
+
+void add_training_state(HostState& state, const ParameterList& parameters, const Optimizer& optimizer) {
+    std::vector<std::vector<std::size_t>> runs_of(parameters.size());
+    for (std::size_t run = 0; run < optimizer.runs().size(); ++run)
+        runs_of[optimizer.runs()[run].parameter].push_back(run);
+    const auto add = [&](const std::string& kind, const auto& whole, const auto& part) {
+        for (std::size_t i = 0; i < parameters.size(); ++i) {
+            state.add(kind + parameters[i].name, parameters[i]);
+            if (const Tensor& all = whole(i)) {
+                state.hold(parameters[i], 0, all);
+                continue;
+            }
+            for (const std::size_t run : runs_of[i])
+                state.hold(parameters[i], optimizer.runs()[run].begin, part(run));
+        }
+    };
+    const auto none = [](std::size_t) { return Tensor(); };
+    add(
+        std::string(kParametersPrefix), [&](std::size_t i) { return parameters[i].leaf.value; },
+        [&](std::size_t run) { return optimizer.value(run); });
+    add("moment1/", none, [&](std::size_t run) { return optimizer.moment1(run); });
+    add("moment2/", none, [&](std::size_t run) { return optimizer.moment2(run); });
 }
 
 void load_parameters(const Checkpoint& checkpoint, Communicator& world, ParameterList& parameters,
@@ -35,9 +63,10 @@ void load_parameters(const Checkpoint& checkpoint, Communicator& world, Paramete
     state.write_back();
 }
 
-std::unique_ptr<Objective> load_objective(const Checkpoint& checkpoint, Communicator& world, Stream& stream) {
+std::unique_ptr<Objective> load_objective(const Checkpoint& checkpoint, Communicator& world, Stream& stream,
+                                          const TensorSharing& sharing) {
     const RunConfig config = from_settings(checkpoint.manifest().run.configuration);
-    std::unique_ptr<Objective> objective = make_objective(stream, config.model, config.train.seed);
+    std::unique_ptr<Objective> objective = make_objective(stream, config.model, config.train.seed, sharing);
     load_parameters(checkpoint, world, objective->model().parameters(), stream);
     objective->model().parameters().keep_copies(stream, dtype_of(config.train.precision));
     return objective;

@@ -8,6 +8,7 @@
 #include "checkpoint/checkpoint.h"
 #include "data/data_folder.h"
 #include "trainer/objective.h"
+#include "trainer/optimizer.h"
 
 namespace skein {
 
@@ -16,9 +17,11 @@ class HostState {
   public:
     explicit HostState(Stream& stream) : stream_(stream) {}
 
-    /// `tensor` is of the parameter's shape and layout. On a GPU its copy is complete after the next call of
-    /// tensors.
-    void add(const std::string& name, const Parameter& parameter, const Tensor& tensor);
+    /// Adds a tensor of the parameter's global shape, of which this rank holds nothing yet.
+    void add(const std::string& name, const Parameter& parameter);
+    /// Of the tensor that was added last, this rank holds `values` as the elements from `begin` on of its
+    /// part of the parameter. On a GPU their copy is complete after the next call of tensors.
+    void hold(const Parameter& parameter, std::int64_t begin, const Tensor& values);
     /// What was added, in order; valid while this lives.
     const std::vector<StateTensor>& tensors();
     /// What was changed there becomes the device's.
@@ -35,13 +38,17 @@ class HostState {
 
 /// All parameters' values, by name behind kParametersPrefix.
 void add_parameters(HostState& state, const ParameterList& parameters);
+/// The same of those that the optimizer holds parts of alone, and the moments, as "moment1/NAME",
+/// "moment2/NAME".
+void add_training_state(HostState& state, const ParameterList& parameters, const Optimizer& optimizer);
 /// Their values become the checkpoint's. Collective; throws CheckpointError.
 void load_parameters(const Checkpoint& checkpoint, Communicator& world, ParameterList& parameters,
                      Stream& stream);
 
-/// Collective: the model of a checkpoint with its weights, in the precision that it was trained in, on the
-/// stream, which must outlive it. Throws CheckpointError.
-std::unique_ptr<Objective> load_objective(const Checkpoint& checkpoint, Communicator& world, Stream& stream);
+/// Collective: the model of a checkpoint with its weights, or this rank's part of it, in the precision that
+/// it was trained in, on the stream, which must outlive it. Throws CheckpointError, ConfigError.
+std::unique_ptr<Objective> load_objective(const Checkpoint& checkpoint, Communicator& world, Stream& stream,
+                                          const TensorSharing& sharing = {});
 
 /// The value of a name; empty when it is not there.
 std::string find_text(const NamedTexts& texts, std::string_view name);

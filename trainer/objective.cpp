@@ -47,8 +47,9 @@ PairPass pass_of(Stream& stream, const PairBatch& part, SampleRange samples) {
 template <class M, class Part>
 class ModelObjective : public Objective {
   public:
-    ModelObjective(Stream& stream, const ModelConfig& config, std::uint64_t seed)
-        : Objective(std::make_unique<M>(stream, config, seed)), stream_(stream) {}
+    ModelObjective(Stream& stream, const ModelConfig& config, std::uint64_t seed,
+                   const TensorSharing& sharing)
+        : Objective(std::make_unique<M>(stream, config, seed, sharing)), stream_(stream) {}
 
     LossSums loss(Tape& tape, const Batch& batch, SampleRange samples, const PassContext& place,
                   const LossOptions& options) const override {
@@ -63,12 +64,13 @@ class ModelObjective : public Objective {
 
 }  // namespace
 
-std::unique_ptr<Objective> make_objective(Stream& stream, const ModelConfig& config, std::uint64_t seed) {
+std::unique_ptr<Objective> make_objective(Stream& stream, const ModelConfig& config, std::uint64_t seed,
+                                          const TensorSharing& sharing) {
     switch (config.kind) {
         case ModelKind::kDecoder:
-            return std::make_unique<ModelObjective<Transformer, TokenBatch>>(stream, config, seed);
+            return std::make_unique<ModelObjective<Transformer, TokenBatch>>(stream, config, seed, sharing);
         case ModelKind::kEncoderDecoder:
-            return std::make_unique<ModelObjective<EncoderDecoder, PairBatch>>(stream, config, seed);
+            return std::make_unique<ModelObjective<EncoderDecoder, PairBatch>>(stream, config, seed, sharing);
         case ModelKind::kEncoder:
             break;
     }

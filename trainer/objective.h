@@ -33,8 +33,9 @@ class Objective {
 };
 
 /// The objective of a kind of model, with initial values of `seed`: of a decoder, to tell the next token of a
-/// text; of an encoder-decoder, the next token of a target, given its source. The stream must outlive it.
-/// Throws ConfigError.
-std::unique_ptr<Objective> make_objective(Stream& stream, const ModelConfig& config, std::uint64_t seed);
+/// text; of an encoder-decoder, the next token of a target, given its source. Of a model that a group shares
+/// out, this rank's part. The stream must outlive it. Throws ConfigError.
+std::unique_ptr<Objective> make_objective(Stream& stream, const ModelConfig& config, std::uint64_t seed,
+                                          const TensorSharing& sharing = {});
 
 }  // namespace skein

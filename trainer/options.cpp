@@ -267,6 +267,11 @@ std::vector<Option> make_table() {
     add("train.clip", kNotice, number(train(&T::clip), {0.0, true}), "largest global gradient norm; 0: none");
     add("train.precision", kNotice, precision(),
         "of weights, activations and matrix products; master weights, sums and statistics are fp32");
+    add("train.recompute", kFree,
+        choice(
+            train(&T::recompute),
+            {{"none", Recompute::kNone}, {"attention", Recompute::kAttention}, {"block", Recompute::kBlock}}),
+        "what backward computes again, to keep less in memory: attention sublayers, or whole layers");
     add("train.loss-scale-start", kNotice,
         number(train(&T::loss_scale_start), {kLeastLossScale, true, kMostLossScale, true}),
         "fp16: what the loss's gradient is multiplied by at first");
@@ -315,7 +320,12 @@ std::vector<Option> make_table() {
 
     const auto parallel = [](auto member) { return Field{&RunConfig::parallel, member}; };
     using P = ParallelSection;
-    add("parallel.tensor", kFree, integer(parallel(&P::tensor), 1, 1), "ranks that share each layer");
+    add("parallel.tensor", kFree, integer(parallel(&P::tensor), 1, 4096),
+        "ranks that share each layer: a divisor of the heads and of the ranks");
+    add("parallel.sequence", kFree, boolean(parallel(&P::sequence)),
+        "with --parallel.tensor: norms, dropout and residuals on a slice of the tokens");
+    add("parallel.zero", kFree, integer(parallel(&P::zero), 0, 1),
+        "1: each data-parallel rank holds the optimizer's state of its slice alone; the bits are the same");
     add("parallel.lanes", kRefused, integer(parallel(&P::lanes), 0, 4096),
         "parts of a batch, a power of two; as many ranks at most; 0: the largest that divides the batch, up "
         "to 8, and 8 for batches by tokens");

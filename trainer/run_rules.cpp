@@ -109,6 +109,9 @@ void validate(const RunConfig& config) {
         throw ConfigError(
             text("option --parallel.lanes: found ", lanes, ", allowed is a power of two, or 0"));
     }
+    if (config.parallel.zero > 0 && config.parallel.reduction == GradientReduction::kFast) {
+        contradiction(config, "parallel.zero", "0 with the fast reduction", "parallel.reduction");
+    }
     validate_schedule(config);
     if (config.eval.patience > 0 && config.eval.every == 0) {
         contradiction(config, "eval.patience", "0 without validations to count", "eval.every");

@@ -11,6 +11,7 @@
 
 #include "model/base/error.h"
 #include "trainer/environment.h"
+#include "trainer/memory_plan.h"
 #include "trainer/options.h"
 #include "trainer/run_rules.h"
 #include "trainer/settings.h"
@@ -40,11 +41,9 @@ std::string utc_now() {
 
 }  // namespace
 
-Trainer::Trainer(TrainRequest request, Communicator& world, Communicator& data, Together together,
-                 TrainObserver observer)
+Trainer::Trainer(TrainRequest request, Communicator& world, Together together, TrainObserver observer)
     : request_(std::move(request)),
       world_(world),
-      data_group_(data),
       together_(std::move(together)),
       observer_(std::move(observer)) {
     patience().set_phase("loading");
@@ -62,12 +61,16 @@ Trainer::Trainer(TrainRequest request, Communicator& world, Communicator& data, 
     patience().seconds = config_.parallel.timeout;
     together_([&] { agree_on(to_settings(config_)); });
     const RankPlace place = request_.place ? request_.place(config_) : RankPlace{};
-    together_([&] { configure(from, place.gpu); });
+    data_group_ = place.data ? place.data : &world_;
+    if (place.tensor && place.tensor->size() > 1) tensor_ranks_ = place.tensor;
+    together_([&] { configure(from, place); });
     together_([&] { agree_on(state_.leans_on); });
     // not together: ranks that wait in it for one that failed would not come to agree
-    if (place.gradients) gradient_group_ = place.gradients(*stream_);
-    together_(
-        [&] { training_step_.emplace(config_, *objective_, *stream_, data_group_, gradient_group_.get()); });
+    if (place.device_group) {
+        if (data_group_->size() > 1) gradient_group_ = place.device_group(*stream_, *data_group_);
+        if (tensor_ranks_) tensor_device_ranks_ = place.device_group(*stream_, *tensor_ranks_);
+    }
+    together_([&] { make_model(); });
     std::optional<HostState> state;
     together_([&] {
         if (!from) return;
@@ -146,7 +149,7 @@ void Trainer::settle_config(const std::optional<Checkpoint>& from) {
 }
 
 // Local to a rank: what is made from the configuration.
-void Trainer::configure(const std::optional<Checkpoint>& from, const std::optional<Gpu>& gpu) {
+void Trainer::configure(const std::optional<Checkpoint>& from, const RankPlace& place) {
     training_data_ = open_training_data(folder_, config_);
     if (world_.rank() == 0)  // they cost the plan of a window
         for (const std::string& line : training_data_->notices()) say(line);
@@ -165,8 +168,8 @@ void Trainer::configure(const std::optional<Checkpoint>& from, const std::option
             const std::string name = fs::path(file).filename().string();
             tokenizer_files_.push_back({name, read_file(folder_.path + "/" + name)});
         }
-    stream_.emplace(gpu, request_.threads(config_.parallel.threads));
-    objective_ = make_objective(*stream_, config_.model, config_.train.seed);
+    check_memory(place);
+    stream_.emplace(place.gpu, request_.threads(config_.parallel.threads));
     store_.emplace(request_.out + "/checkpoints", config_.checkpoint.keep,
                    [this](const std::string& line) { say(line); });
     if (const auto peak = known_peak_flops(device_name(*stream_), config_.train.precision))
@@ -182,8 +185,33 @@ void Trainer::configure(const std::optional<Checkpoint>& from, const std::option
     state_.leans_on.emplace_back(kTokenizerName, folder_.header.tokenizer_sha256);
     if (folder_.kind == DataKind::kPairs)
         state_.leans_on.emplace_back(kSourceTokenizerName, folder_.source_header.tokenizer_sha256);
-    state_.grid = {static_cast<std::uint64_t>(data_group_.size()),
-                   static_cast<std::uint64_t>(config_.parallel.tensor)};
+    state_.grid = {static_cast<std::uint64_t>(data_group_->size()),
+                   static_cast<std::uint64_t>(tensor_ranks_ ? tensor_ranks_->size() : 1)};
+}
+
+void Trainer::make_model() {
+    TensorSharing sharing;
+    if (tensor_ranks_) {
+        sharing.group = &tensor_group_.emplace(tensor_device_ranks_ ? *tensor_device_ranks_ : *tensor_ranks_);
+        sharing.sequence = config_.parallel.sequence;
+    }
+    objective_ = make_objective(*stream_, config_.model, config_.train.seed, sharing);
+    training_step_.emplace(config_, *objective_, *stream_,
+                           StepGroups(*data_group_, gradient_group_.get(), world_));
+}
+
+void Trainer::check_memory(const RankPlace& place) const {
+    PlanPlace planned;
+    planned.ranks = world_.size();
+    planned.device = place.gpu ? Device::cuda : Device::cpu;
+    planned.queued = static_cast<bool>(place.device_group);
+    planned.program = place.gpu ? 0 : resident_bytes();
+    const PlannedRun run(config_, planned, *training_data_, validation_data_.get());
+    say(plan_line(run.plan()));
+    if (request_.memory > 0)
+        run.check_fits(request_.memory, request_.memory_of);
+    else if (place.memory > 0)
+        run.check_fits(place.memory, place.memory_of);
 }
 
 // Replicas stay equal only if every rank computes from the same things.
@@ -237,8 +265,8 @@ void Trainer::resume_from(const Checkpoint& checkpoint, HostState& state) {
     }
     state_ = std::move(saved);
     ++state_.restarts;
-    // A checkpoint is written after the evaluation that was due at its step.
-    saved_step_ = state_.step;
+    // A checkpoint is written after the evaluation that was due at its step. Another run's is not saved here.
+    if (request_.resume == "auto") saved_step_ = state_.step;
     newest_checkpoint_ = checkpoint.folder();
     say(text("resumed from ", checkpoint.folder(), " at step ", state_.step));
 }
@@ -270,14 +298,8 @@ void Trainer::start_log(const std::optional<Checkpoint>& from) {
 }
 
 HostState Trainer::host_state() {
-    const ParameterList& parameters = objective_->model().parameters();
-    Optimizer& optimizer = training_step_->optimizer();
     HostState state(*stream_);
-    add_parameters(state, parameters);
-    for (std::size_t i = 0; i < parameters.size(); ++i)
-        state.add("moment1/" + parameters[i].name, parameters[i], optimizer.moment1(i));
-    for (std::size_t i = 0; i < parameters.size(); ++i)
-        state.add("moment2/" + parameters[i].name, parameters[i], optimizer.moment2(i));
+    add_training_state(state, objective_->model().parameters(), training_step_->optimizer());
     return state;
 }
 
@@ -301,7 +323,7 @@ SaveOutcome Trainer::save() {
 void Trainer::evaluate_now() {
     const auto step = static_cast<std::int64_t>(state_.step);
     patience().set_phase("evaluation at step", step);
-    together_([&] { evaluation_ = evaluate(*objective_, *stream_, data_group_, *validation_data_); });
+    together_([&] { evaluation_ = evaluate(*objective_, *stream_, *data_group_, *validation_data_); });
     if (log_) log_->evaluation(step, *evaluation_);
     say(text("step ", step, ": validation loss ", evaluation_->loss, ", perplexity ",
              evaluation_->perplexity(), ", accuracy ", evaluation_->accuracy));
@@ -433,7 +455,9 @@ TrainResult Trainer::run(const StopSignal& stop) {
     };
     // A GPU works on the next step while the host tells of the last one, unless something is due in between,
     // or the host has to carry the gradients.
-    const bool by_itself = stream_->device() != Device::cpu && (gradient_group_ || data_group_.size() == 1);
+    const bool by_itself = stream_->device() != Device::cpu &&
+                           (gradient_group_ || data_group_->size() == 1) &&
+                           (tensor_device_ranks_ || !tensor_ranks_);
     const std::size_t ahead = by_itself ? TrainingStep::kMostUnderWay - 1 : 0;
     while (state_.step < steps && !out_of_patience() && !stopped && hopeless == 0) {
         start_step(batches, stop);

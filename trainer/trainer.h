@@ -23,12 +23,19 @@
 
 namespace skein {
 
-/// Where a rank computes, and how its gradients get to the others.
+/// Where a rank stands and computes, and how what it has on a GPU gets to the others.
 struct RankPlace {
     std::optional<Gpu> gpu;  ///< none: on the CPU
-    /// Makes the communicator of the GPU's memory that gradients go through; null: they go through that of
-    /// the host's memory. Collective.
-    std::function<std::unique_ptr<Communicator>(Stream&)> gradients;
+    /// What there is of memory for this rank, where TrainRequest gives no limit. 0: not known.
+    std::size_t memory = 0;
+    std::string memory_of;
+    /// Groups of ranks, which must outlive the trainer. data: those that hold the same part of the model,
+    /// null: all; tensor: those that hold one model together, null: each rank has the whole.
+    Communicator* data = nullptr;
+    Communicator* tensor = nullptr;
+    /// Makes, of a group, one that moves the stream's GPU's memory; null: that goes through the host's.
+    /// Collective over the group.
+    std::function<std::unique_ptr<Communicator>(Stream&, Communicator& group)> device_group;
 };
 
 /// What `skein train` asks for.
@@ -47,6 +54,9 @@ struct TrainRequest {
     Patience* patience = nullptr;
     /// The threads of this rank, for --parallel.threads of the configuration that the run goes by.
     std::function<int(int asked)> threads;
+    /// Bytes of memory that a rank may take, and what says so: "--device-memory". 0: not known.
+    std::size_t memory = 0;
+    std::string memory_of;
 };
 
 /// What a step or an evaluation came to, for whoever shows it. Rank 0 only.
@@ -77,9 +87,8 @@ struct TrainResult {
 class Trainer {
   public:
     /// Opens data and OUT, resumes or starts. Collective; `together` must throw on all ranks when a part
-    /// fails on any. The communicators and the observer's targets must outlive it.
-    Trainer(TrainRequest request, Communicator& world, Communicator& data, Together together,
-            TrainObserver observer);
+    /// fails on any. The communicator and the observer's targets must outlive it.
+    Trainer(TrainRequest request, Communicator& world, Together together, TrainObserver observer);
     ~Trainer();
 
     /// Trains until the last step, an early stop or a signal, and saves. Throws, by way of `together`,
@@ -91,7 +100,9 @@ class Trainer {
     void open_out();
     std::optional<Checkpoint> find_start();
     void settle_config(const std::optional<Checkpoint>& from);
-    void configure(const std::optional<Checkpoint>& from, const std::optional<Gpu>& gpu);
+    void configure(const std::optional<Checkpoint>& from, const RankPlace& place);
+    void check_memory(const RankPlace& place) const;
+    void make_model();
     void check_data(const Manifest& manifest);
     void agree_on(const NamedTexts& texts);
     void resume_from(const Checkpoint& checkpoint, HostState& state);
@@ -121,7 +132,6 @@ class Trainer {
     TrainRequest request_;
     Patience own_patience_;
     Communicator& world_;
-    Communicator& data_group_;
     Together together_;
     TrainObserver observer_;
     RunConfig config_;  ///< effective
@@ -132,8 +142,12 @@ class Trainer {
     std::unique_ptr<TrainingData> training_data_;
     std::unique_ptr<ValidationData> validation_data_;  ///< null: none
     std::optional<CheckpointStore> store_;
+    Communicator* data_group_ = nullptr;
+    Communicator* tensor_ranks_ = nullptr;  ///< null: each rank has the whole model
+    std::unique_ptr<Communicator> gradient_group_,
+        tensor_device_ranks_;  ///< of GPUs; null: the host's are used
+    std::optional<TensorGroup> tensor_group_;
     std::unique_ptr<Objective> objective_;
-    std::unique_ptr<Communicator> gradient_group_;  ///< null: data_group_
     std::optional<TrainingStep> training_step_;
     std::optional<RunLog> log_;
     std::deque<StartedStep> started_;

@@ -28,6 +28,14 @@ void read_part(Batch& batch, const Read& read, const Blank& blank) {
 
 // ---- windows of a stream
 
+TokenBatch blank_tokens(std::int64_t samples, std::uint64_t context) {
+    TokenBatch blank;
+    blank.context = context;
+    blank.inputs.resize(static_cast<std::uint64_t>(samples) * context);
+    blank.targets = blank.inputs;
+    return blank;
+}
+
 class StreamTraining : public TrainingData {
   public:
     StreamTraining(const DataFolder& folder, const RunConfig& config)
@@ -35,10 +43,25 @@ class StreamTraining : public TrainingData {
           sampler_(tokens_.tokens(), static_cast<std::uint64_t>(config.model.context), config.train.seed),
           batch_(config.train.batch) {}
 
+    std::vector<Batch> blank_batches(const OwnSamples& own) const override {
+        std::vector<Batch> one{next_batch(own)};
+        one[0].part = blank(one[0].own);
+        return one;
+    }
     std::unique_ptr<BatchWalk> walk(const DataPlace& from, OwnSamples own) const override;
 
   private:
     class Walk;
+
+    /// Without its part and its place.
+    Batch next_batch(const OwnSamples& own) const {
+        Batch batch;
+        batch.samples = batch_;
+        batch.target_tokens = batch_ * static_cast<std::int64_t>(sampler_.context());
+        batch.own = own(batch.samples);
+        return batch;
+    }
+    TokenBatch blank(SampleRange own) const { return blank_tokens(own.end - own.begin, sampler_.context()); }
 
     TokenStream tokens_;
     StreamSampler sampler_;
@@ -51,21 +74,12 @@ class StreamTraining::Walk : public BatchWalk {
         : data_(data), consumed_(consumed), own_(std::move(own)) {}
 
     Batch next() override {
-        Batch batch;
-        batch.samples = data_.batch_;
-        batch.target_tokens = data_.batch_ * static_cast<std::int64_t>(data_.sampler_.context());
-        batch.own = own_(batch.samples);
+        Batch batch = data_.next_batch(own_);
         const auto count = static_cast<std::uint64_t>(batch.own.end - batch.own.begin);
         const std::uint64_t first = consumed_ + static_cast<std::uint64_t>(batch.own.begin);
         read_part(
             batch, [&] { return read_samples(data_.tokens_, data_.sampler_, first, count); },
-            [&] {
-                TokenBatch blank;
-                blank.context = data_.sampler_.context();
-                blank.inputs.resize(count * blank.context);
-                blank.targets = blank.inputs;
-                return blank;
-            });
+            [&] { return data_.blank(batch.own); });
         consumed_ += static_cast<std::uint64_t>(batch.samples);
         const Cursor cursor = data_.sampler_.cursor(consumed_);
         batch.after = {cursor.epoch, cursor.window, 0};
@@ -96,11 +110,16 @@ class StreamValidation : public ValidationData {
 
     const std::vector<SampleRange>& passes() const override { return passes_; }
 
-    Batch read(std::size_t pass) const override {
+    Batch blank(std::size_t pass) const override {
         Batch batch;
         batch.own = passes_[pass];
         batch.samples = batch.own.end - batch.own.begin;
         batch.target_tokens = batch.samples * context_;
+        batch.part = blank_tokens(batch.samples, static_cast<std::uint64_t>(context_));
+        return batch;
+    }
+    Batch read(std::size_t pass) const override {
+        Batch batch = blank(pass);
         batch.part = read_validation(tokens_, static_cast<std::uint64_t>(context_),
                                      static_cast<std::uint64_t>(batch.own.begin),
                                      static_cast<std::uint64_t>(batch.samples));
@@ -168,11 +187,22 @@ class PairTraining : public TrainingData {
                                  " pairs are cut to --model.context ", context_));
         return lines;
     }
+    std::vector<Batch> blank_batches(const OwnSamples& own) const override {
+        std::vector<Batch> batches;
+        for (const PairPlan& plan : sampler_.plan_window(0, 0)) {
+            Batch& batch =
+                batches.emplace_back(batch_of(plan, own(static_cast<std::int64_t>(plan.samples()))));
+            batch.part = blank_pairs(plan, batch.own);
+            if (batches.size() == kMostBlank) break;
+        }
+        return batches;
+    }
 
     std::unique_ptr<BatchWalk> walk(const DataPlace& from, OwnSamples own) const override;
 
   private:
     class Walk;
+    static constexpr std::size_t kMostBlank = 64;
 
     /// Of the first window, so that it costs little in a large corpus.
     std::string padding_notice() const {
@@ -244,6 +274,11 @@ class PairValidation : public ValidationData {
 
     const std::vector<SampleRange>& passes() const override { return passes_; }
 
+    Batch blank(std::size_t pass) const override {
+        Batch batch = batch_of(plans_[pass], passes_[pass]);
+        batch.part = blank_pairs(plans_[pass], {0, batch.samples});
+        return batch;
+    }
     Batch read(std::size_t pass) const override {
         Batch batch = batch_of(plans_[pass], passes_[pass]);
         batch.part = read_pairs(pairs_, plans_[pass], 0, plans_[pass].samples());

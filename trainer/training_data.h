@@ -30,6 +30,9 @@ class TrainingData {
     virtual ~TrainingData() = default;
     /// What there is to say about it before training, a line each.
     virtual std::vector<std::string> notices() const { return {}; }
+    /// Blank batches as long as those that training begins with, without reading a token: of a stream one, as
+    /// all are alike; of pairs those of the first window, at most 64.
+    virtual std::vector<Batch> blank_batches(const OwnSamples& own) const = 0;
     /// The batches from a place on. This must outlive the walk. Throws DataError for a place that is none.
     virtual std::unique_ptr<BatchWalk> walk(const DataPlace& from, OwnSamples own) const = 0;
 };
@@ -43,6 +46,8 @@ class ValidationData {
     virtual const std::vector<SampleRange>& passes() const = 0;
     /// All samples of a pass, its `own` counted over all passes. Throws DataError.
     virtual Batch read(std::size_t pass) const = 0;
+    /// As long, without reading a token.
+    virtual Batch blank(std::size_t pass) const = 0;
 };
 
 /// Runs a part of start-up on every rank and agrees on how it went: throws on all ranks or on none.

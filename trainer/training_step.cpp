@@ -6,7 +6,9 @@
 #include <utility>
 
 #include "model/base/error.h"
+#include "model/kernels/gather_rows.h"
 #include "model/tensor/memory.h"
+#include "parallel/gather_slices.h"
 
 namespace skein {
 namespace {
@@ -18,12 +20,13 @@ Tensor room_for(Stream& stream) {
     return Tensor::empty(stream, DType::i64, {sizeof(T) / 8});
 }
 
-GradientSyncOptions sync_options(const ParallelSection& parallel) {
+GradientSyncOptions sync_options(const ParallelSection& parallel, int ranks) {
     GradientSyncOptions options;
     options.lanes = parallel.lanes;
     options.bucket_bytes = static_cast<std::size_t>(parallel.bucket_megabytes * 1048576.0);
     options.overlap = parallel.overlap;
     options.reduction = parallel.reduction;
+    options.sharded = parallel.zero > 0 && ranks > 1;
     return options;
 }
 
@@ -35,20 +38,58 @@ LossScaleRule loss_scale_rule(const TrainSection& train) {
 
 }  // namespace
 
-TrainingStep::TrainingStep(const RunConfig& config, Objective& objective, Stream& stream, Communicator& data,
-                           Communicator* gradients)
+TrainingStep::TrainingStep(const RunConfig& config, Objective& objective, Stream& stream,
+                           const StepGroups& groups)
     : config_(config),
       objective_(objective),
       stream_(stream),
-      data_(data),
-      gradients_(gradients),
-      sync_(gradients ? *gradients : data, objective.model().parameters(), stream,
-            sync_options(config.parallel)),
-      optimizer_(config.optimizer, objective.model().parameters(), stream),
+      data_(groups.data),
+      gradients_(groups.gradients),
+      world_(groups.world),
+      tensor_(objective.model().sharing().group),
+      sync_(gradients_ ? *gradients_ : data_, objective.model().parameters(), stream,
+            sync_options(config.parallel, data_.size())),
+      update_(config.optimizer, objective.model().parameters(), stream, sync_, data_, gradients_),
       schedule_(config.schedule, config.schedule.horizon, config.model.width) {
     objective.model().parameters().keep_copies(stream, dtype_of(config.train.precision));
     state_ = room_for<kernels::UpdateState>(stream);
     resume(0, std::nullopt);
+    if (tensor_) count_blocks();
+}
+
+// A parameter that every rank has counts on the first.
+void TrainingStep::count_blocks() {
+    const ParameterList& parameters = objective_.model().parameters();
+    std::vector<std::int32_t> counted;
+    std::int32_t block = 0;
+    for (int rank = 0; rank < tensor_->size(); ++rank) {
+        const std::int32_t first = block;
+        for (std::size_t i = 0; i < parameters.size(); ++i) {
+            Layout layout = parameters[i].layout;
+            if (layout.is_split()) layout.part = rank;
+            const std::int64_t elements = layout.local(parameters[i].global_shape).elements();
+            const std::int64_t blocks = (elements + kernels::kNormBlock - 1) / kernels::kNormBlock;
+            for (std::int64_t k = 0; k < blocks; ++k, ++block)
+                if (rank == 0 || layout.is_split()) counted.push_back(block);
+        }
+        norm_blocks_.push_back(block - first);
+    }
+    counted_blocks_ = Tensor::from<std::int32_t>(stream_, {std::ssize(counted)}, counted);
+}
+
+Tensor TrainingStep::square_sums() {
+    const Tensor own = update_.square_sums();
+    if (!tensor_) return own;
+    const Tensor all = tensor_->all_gather(stream_, own, norm_blocks_);
+    const Tensor counted = Tensor::empty(stream_, DType::f64, {counted_blocks_.elements()});
+    kernels::GatherRowsArgs args;
+    args.from = all.raw();
+    args.to = counted.raw();
+    args.from_stride = args.to_stride = args.bytes = sizeof(double);
+    args.which = counted_blocks_.data<std::int32_t>();
+    args.rows = counted.elements();
+    stream_.run([&](auto& s) { kernels::gather_rows(s, args); });
+    return counted;
 }
 
 void TrainingStep::set_state(const kernels::UpdateState& state) {
@@ -104,10 +145,15 @@ void TrainingStep::run_lane(int lane, const Batch& batch, std::int64_t step, con
         place.step = static_cast<std::uint64_t>(step);
         place.first_sample = pass.begin;
         place.training = true;
+        place.recompute = config_.train.recompute;
 
         Tape tape(stream_);
         tape.after_op = [this] { sync_.poll(); };
-        if (pass.end == samples.end) tape.on_leaf_final = [this](Leaf& leaf) { sync_.ready(leaf); };
+        if (pass.end == samples.end)
+            tape.on_leaf_final = [this](Leaf& leaf) {
+                if (leaf.partial && tensor_) tensor_->all_reduce(stream_, leaf.gradient);
+                sync_.ready(leaf);
+            };
         const LossSums sums = objective_.loss(tape, batch, pass, place, options);
         stream_.run([&](auto& s) {
             copy_memory(s, sums.loss.raw(), losses.data<double>() + pass.begin, sums.loss.bytes());
@@ -117,29 +163,11 @@ void TrainingStep::run_lane(int lane, const Batch& batch, std::int64_t step, con
 }
 
 Pending TrainingStep::gather(const Tensor& losses) {
-    if (data_.size() == 1) return {};
-    // each rank's samples lie side by side; the spans may be of the GPU's memory
-    const auto parts_of = [&](const Tensor& all) {
-        std::vector<std::span<std::byte>> parts;
-        for (int rank = 0; rank < data_.size(); ++rank) {
-            const SampleRange samples = samples_of(sync_.lanes().of_rank(rank), all.elements());
-            parts.emplace_back(all.raw() + samples.begin * std::int64_t{sizeof(double)},
-                               static_cast<std::size_t>(samples.end - samples.begin) * sizeof(double));
-        }
-        return parts;
-    };
-    const auto own = static_cast<std::size_t>(data_.rank());
-    if (gradients_) {
-        const std::vector<std::span<std::byte>> parts = parts_of(losses);
-        Pending coming = gradients_->start_all_gather(parts[own], parts);
-        coming.wait();
-        return coming;
-    }
-    const Tensor host = on_host(stream_, losses);
-    const std::vector<std::span<std::byte>> parts = parts_of(host);
-    data_.all_gather(parts[own], parts);
-    if (losses.device() != Device::cpu) assign_bytes(stream_, losses, host.raw_span());
-    return {};
+    std::vector<std::int64_t> begins;  // each rank's samples lie side by side
+    for (int rank = 0; rank < data_.size(); ++rank)
+        begins.push_back(samples_of(sync_.lanes().of_rank(rank), losses.elements()).begin);
+    begins.push_back(losses.elements());
+    return gather_slices(stream_, data_, gradients_, losses, begins);
 }
 
 kernels::EndStepArgs TrainingStep::end_args(const Batch& batch) const {
@@ -152,8 +180,8 @@ kernels::EndStepArgs TrainingStep::end_args(const Batch& batch) const {
     args.first_update = known_.updates + 1;
     for (int i = 0; i < kernels::kUpdatesAhead; ++i) {
         args.rate[i] = static_cast<float>(schedule_.rate(args.first_update + i));
-        args.correction1[i] = optimizer_.correction1(args.first_update + i);
-        args.correction2[i] = optimizer_.correction2(args.first_update + i);
+        args.correction1[i] = optimizer().correction1(args.first_update + i);
+        args.correction2[i] = optimizer().correction2(args.first_update + i);
     }
     return args;
 }
@@ -165,32 +193,35 @@ void TrainingStep::start(const Batch& batch, std::int64_t step, std::uint64_t fl
     UnderWay& now = *under_way_.emplace_back(std::make_unique<UnderWay>());
     now.outcome.tokens = batch.target_tokens;
     now.outcome.samples = batch.samples;
-    now.flags.resize(static_cast<std::size_t>(data_.size()));
+    now.flags.resize(static_cast<std::size_t>(world_.size()));
     std::vector<std::span<std::byte>> flag_parts;
     for (std::uint64_t& of_rank : now.flags)
         flag_parts.push_back(std::as_writable_bytes(std::span(&of_rank, 1)));
-    now.flags[static_cast<std::size_t>(data_.rank())] = flags;
+    now.flags[static_cast<std::size_t>(world_.rank())] = flags;
 
     const Tensor losses = Tensor::empty(stream_, DType::f64, {batch.samples});
+    update_.begin_step();
     sync_.begin_step();
+    if (tensor_) tensor_->forget_bytes();
     for (int lane = sync_.own_lanes().begin; lane < sync_.own_lanes().end; ++lane)
         run_lane(lane, batch, step, losses);
     sync_.backward_ended();
     sync_.finish();
-    now.outcome.sync = sync_.statistics();
-    now.flags_come = data_.start_all_gather(flag_parts[static_cast<std::size_t>(data_.rank())], flag_parts);
+    now.flags_come = world_.start_all_gather(flag_parts[static_cast<std::size_t>(world_.rank())], flag_parts);
     now.losses = losses;
     now.losses_come = gather(losses);
 
-    const Tensor square_sums = optimizer_.square_sums(), end = room_for<kernels::StepEnd>(stream_);
+    const Tensor sums = square_sums(), end = room_for<kernels::StepEnd>(stream_);
+    if (tensor_) now.outcome.tensor_bytes_sent = tensor_->bytes_sent();
     kernels::EndStepArgs args = end_args(batch);
     args.losses = losses.data<double>();
-    args.square_sums = square_sums.data<double>();
-    args.blocks = square_sums.elements();
+    args.square_sums = sums.data<double>();
+    args.blocks = sums.elements();
     args.state = reinterpret_cast<kernels::UpdateState*>(state_.raw());
     args.end = reinterpret_cast<kernels::StepEnd*>(end.raw());
     stream_.run([&](auto& s) { kernels::end_step(s, args); });
-    optimizer_.step(args.end);
+    now.parameters_come = update_.step(args.end);
+    now.outcome.sync = sync_.statistics();
     now.end = start_on_host(stream_, end);
     now.ended.record(stream_);
 }
@@ -199,6 +230,7 @@ StepOutcome TrainingStep::finish() {
     if (under_way_.empty()) throw Error("training step: no step is under way");
     UnderWay& oldest = *under_way_.front();
     oldest.losses_come.wait_on_host();  // before any other wait: it ends when a rank does not come
+    oldest.parameters_come.wait_on_host();
     oldest.flags_come.wait();
     oldest.ended.wait();
     kernels::StepEnd end;

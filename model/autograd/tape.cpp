@@ -17,7 +17,7 @@ Tape::~Tape() {
 Var Tape::append(Node node, Tensor value) {
     Var var;
     var.tape_ = this;
-    if (records()) {
+    if (trains()) {
         node.shape = value.shape();
         node.dtype = value.dtype();
         var.node_ = static_cast<std::int32_t>(nodes_.size());
@@ -38,9 +38,15 @@ Var Tape::constant(Tensor value) {
     return append({}, std::move(value));
 }
 
+Var Tape::input(Tensor value) {
+    Node node;
+    node.needs_gradient = node.is_input = true;
+    return append(std::move(node), std::move(value));
+}
+
 Var Tape::record(Tensor value, std::initializer_list<Var> inputs, Backward backward) {
     Node node;
-    if (records()) {
+    if (trains()) {
         if (inputs.size() > node.inputs.size())
             throw ShapeError(
                 text("tape: an op with ", inputs.size(), " inputs, at most ", node.inputs.size()));
@@ -52,7 +58,7 @@ Var Tape::record(Tensor value, std::initializer_list<Var> inputs, Backward backw
             node.needs_gradient |= source.needs_gradient;
             if (source.leaf) ++source.leaf->pending_uses;
         }
-        if (node.needs_gradient) node.backward = std::move(backward);
+        if (node.needs_gradient && records()) node.backward = std::move(backward);
     }
     return append(std::move(node), std::move(value));
 }
@@ -101,17 +107,32 @@ void Tape::finish_uses(Node& node) {
 }
 
 void Tape::backward(const Var& root, const Tensor& seed) {
-    if (!records()) throw ShapeError("tape: backward on a tape that only infers");
+    if (!records()) throw ShapeError("tape: backward on a tape that does not record");
     if (seed) {
         check_shape("backward", "seed", seed.shape(), root.shape());
         nodes_[static_cast<std::size_t>(root.node_)].gradient = seed;
     }
-    for (std::size_t i = static_cast<std::size_t>(root.node_) + 1; i-- > 0;) {
+    walk_back(static_cast<std::size_t>(root.node_) + 1, root.node_);
+}
+
+void Tape::backward(std::span<const Var> roots, std::span<const Tensor> seeds) {
+    if (!records()) throw ShapeError("tape: backward on a tape that does not record");
+    for (std::size_t i = 0; i < roots.size(); ++i)
+        if (seeds[i]) pass_gradient(roots[i], seeds[i]);
+    walk_back(nodes_.size(), -1);
+}
+
+const Tensor& Tape::gradient_of(const Var& input) const {
+    return nodes_[static_cast<std::size_t>(input.node_)].gradient;
+}
+
+void Tape::walk_back(std::size_t end, std::int32_t loss) {
+    for (std::size_t i = end; i-- > 0;) {
         Node& node = nodes_[i];
-        if (node.leaf) continue;
+        if (node.leaf || node.is_input) continue;
         // The root of a loss has no gradient of its own; any other node without one was not part of the
         // result.
-        const bool reached = node.gradient || static_cast<std::int32_t>(i) == root.node_;
+        const bool reached = node.gradient || static_cast<std::int32_t>(i) == loss;
         if (node.backward && reached) {
             const Tensor gradient = std::move(node.gradient);
             node.gradient = {};

@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <functional>
 #include <initializer_list>
+#include <span>
 #include <vector>
 
 #include "model/tensor/tensor.h"
@@ -16,7 +17,7 @@ class Tape;
 struct Leaf {
     Tensor value;
     /// What forward and backward read in place of the value, where not empty: the same in 16 bits. Whoever
-    /// changes the value refreshes it.
+    /// changes the value refreshes it. Where there is one, the owner may have dropped the value.
     Tensor copy;
     const Tensor& forward_value() const { return copy ? copy : value; }
     /// Where its gradient is summed: f32 of value's shape. Set by the owner before forward; it may be another
@@ -25,6 +26,9 @@ struct Leaf {
     /// Whether `gradient` already holds a sum to add to. The first write after the owner cleared it
     /// overwrites, so that no buffer has to be filled with zeros.
     bool accumulate = false;
+    /// Whether `gradient` becomes this rank's part only, of which the tensor-parallel group's sum is the
+    /// whole. To be added up by the owner when it is final.
+    bool partial = false;
     /// Uses on tapes whose backward has not run yet. The gradient is final when it is back at zero.
     int pending_uses = 0;
 };
@@ -77,7 +81,11 @@ class Tape {
     /// Receives the gradient of the op's value.
     using Backward = std::function<void(Tape&, const Tensor& gradient)>;
 
-    enum class Mode { kRecord, kInference };
+    enum class Mode {
+        kRecord,
+        kCountUses,  ///< nothing is kept for backward but the uses of leaves: what records comes later
+        kInference
+    };
 
     explicit Tape(Stream& stream, Mode mode = Mode::kRecord) : stream_(stream), mode_(mode) {}
     Tape(const Tape&) = delete;
@@ -87,11 +95,15 @@ class Tape {
 
     Stream& stream() { return stream_; }
     bool records() const { return mode_ == Mode::kRecord; }
+    /// Whether a backward pass will come, be it of this tape or of one that records the same again.
+    bool trains() const { return mode_ != Mode::kInference; }
 
     /// Puts a leaf on the tape and counts the use. The leaf must outlive the tape.
     Var leaf(Leaf& leaf);
     /// A tensor that no gradient is wanted of.
     Var constant(Tensor value);
+    /// A tensor whose gradient is wanted: after backward, gradient_of gives it.
+    Var input(Tensor value);
     /// For ops: puts `value`, computed from `inputs` (at most six), on the tape. `backward` must send a
     /// gradient to each input that needs one; it is dropped unrun when none does or the tape only infers.
     Var record(Tensor value, std::initializer_list<Var> inputs, Backward backward);
@@ -109,11 +121,30 @@ class Tape {
     /// of its inputs into their slots already, in forward). Calls on_leaf_final and after_op on the way.
     /// Throws ShapeError when the tape only infers.
     void backward(const Var& root, const Tensor& seed = {});
+    /// From several roots, each with its seed; one whose seed is empty is left out. Finishes the uses of all
+    /// that is on the tape, whether a root reaches it or not.
+    void backward(std::span<const Var> roots, std::span<const Tensor> seeds);
+    /// Of an input; empty when nothing has reached it.
+    const Tensor& gradient_of(const Var& input) const;
 
     /// Called when a leaf's last pending use has run backward, on any tape: its gradient is final.
     std::function<void(Leaf&)> on_leaf_final;
     /// Called after each op's backward: the place to poll communication.
     std::function<void()> after_op;
+
+    /// What ops compute that is not exact even where all that they read is.
+    enum class Inexact {
+        kResult,         ///< of a norm, of attention, of an activation
+        kMean,           ///< of a norm's rows
+        kScale,          ///< their 1 / standard deviation
+        kGradient,       ///< of what a norm, attention or an activation read
+        kLogitGradient,  ///< of the logits
+    };
+    /// For tests of exactness: called with each such tensor before anything reads it, to round it in place.
+    std::function<void(const Tensor&, Inexact)> on_inexact;
+    void inexact(const Tensor& tensor, Inexact kind) const {
+        if (on_inexact) on_inexact(tensor, kind);
+    }
 
   private:
     struct Node {
@@ -123,10 +154,13 @@ class Tape {
         DType dtype = DType::f32;
         Leaf* leaf = nullptr;
         bool needs_gradient = false;
+        bool is_input = false;  // its gradient is kept
         std::array<std::int32_t, 6> inputs{-1, -1, -1, -1, -1, -1};
     };
 
     void copy(const Tensor& from, const Tensor& to, bool accumulate);
+    /// From the node before `end`. The loss is reached without a gradient.
+    void walk_back(std::size_t end, std::int32_t loss);
     Var append(Node node, Tensor value);
     void finish_uses(Node& node);
 

@@ -44,9 +44,9 @@ struct AttentionArgs {
     const float* rotary_cos = nullptr;
     const float* rotary_sin = nullptr;
     /// Of the probabilities; keyed by (first_sample + b, query position i + query_offset, key position,
-    /// head).
+    /// first_head + head).
     Dropout dropout{};
-    std::int64_t first_sample = 0;
+    std::int64_t first_sample = 0, first_head = 0;
 
     Operand output{};  ///< laid out as query, with output_stride
     std::int64_t output_stride = 0;

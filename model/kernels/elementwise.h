@@ -22,12 +22,19 @@ void copy_or_add(CudaStream& stream, ConstOperand source, Operand target, std::i
 void add(CpuStream& stream, const float* left, const float* right, float* target, std::int64_t count);
 void add(CudaStream& stream, const float* left, const float* right, float* target, std::int64_t count);
 
-/// Rows of a [samples · positions, width] buffer as a dropout mask sees them: row r is position r % positions
-/// + first_position of sample first_sample + r / positions.
+/// What a [samples · positions, width] buffer holds, as a dropout mask sees it. The buffer may be a slice of
+/// its rows or of its columns.
 struct RowPlace {
     std::int64_t positions = 1;
     std::int64_t first_sample = 0;
     std::int64_t first_position = 0;
+    std::int64_t first_row = 0;      ///< which of the rows is the slice's row 0
+    std::int64_t first_channel = 0;  ///< which of the columns is its column 0: a multiple of 8
+
+    constexpr std::int64_t sample(std::int64_t r) const { return first_sample + (first_row + r) / positions; }
+    constexpr std::int64_t position(std::int64_t r) const {
+        return first_position + (first_row + r) % positions;
+    }
 };
 
 /// y (+)= x · mask. x, y: [rows, width]; may be the same buffer. In 16 bits the whole is rounded once.

@@ -1,7 +1,9 @@
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <string>
+#include <vector>
 
 #include "model/tensor/operand.h"
 #include "model/tensor/stream.h"
@@ -49,6 +51,8 @@ struct GemmArgs {
 /// grows in one addition). Then come bias and epilogue. k = 0 gives the epilogue of the bias, or leaves c as
 /// it is when accumulating. c and aux must not overlap the operands. Scratch comes from the stream's pool.
 void gemm(CpuStream& stream, const GemmArgs& args);
+/// The bytes of each block that the CPU's takes of the pool.
+std::vector<std::size_t> gemm_scratch(const GemmArgs& args);
 /// On a GPU, by cuBLASLt, then bias and epilogue in one pass over c. Throws ShapeError for leading dimensions
 /// shorter than a row, addresses off a multiple of the element's size and dtypes that do not go together;
 /// CudaError where CUDA refuses.

@@ -24,6 +24,8 @@ struct AdamTensor {
     float* moment1 = nullptr;
     float* moment2 = nullptr;
     float coupled_decay = 0.0f, decoupled_decay = 0.0f;
+    /// Where the new value goes as well, for other ranks to get; may be where the gradient is. Or null.
+    float* sent = nullptr;
     friend bool operator==(const AdamTensor&, const AdamTensor&) = default;
 };
 
@@ -120,5 +122,14 @@ struct AdamArgs {
 };
 void adam(CpuStream& stream, const AdamArgs& args);
 void adam(CudaStream& stream, const AdamArgs& args);
+
+/// What other ranks updated and sent: every parameter of the list (where it is not null) and its copy become
+/// what lies in its gradient's place, as adam would have left them; nothing when the step is to be skipped.
+struct TakeArgs {
+    AdamList list;
+    const StepEnd* end = nullptr;  ///< on the device
+};
+void take_parameters(CpuStream& stream, const TakeArgs& args);
+void take_parameters(CudaStream& stream, const TakeArgs& args);
 
 }  // namespace skein::kernels

@@ -29,102 +29,97 @@ void append(Stream& stream, const Tensor& from, std::int64_t column, const Tenso
     }
 }
 
-Var project(const Var& x, const LinearWeights& weights) {
-    return linear(x, weights.weight_on(x.tape()), weights.bias_on(x.tape()));
+Var project(const Var& x, const LinearWeights& weights, BiasUse use = BiasUse::kAdd) {
+    return linear(x, weights.weight_on(x.tape()), weights.bias_on(x.tape()), use);
+}
+
+// Every rank has the key-value weights of its heads; or all, and uses some.
+Builder::Share share_of_key_values(const OwnHeads& own) {
+    return own.copies_key_values ? Builder::Share::kNothing : Builder::Share::kOutput;
+}
+
+AttentionOptions options_of(const OwnHeads& own, std::int64_t samples, std::int64_t queries,
+                            std::int64_t keys) {
+    AttentionOptions options;
+    options.batch = samples;
+    options.query_length = queries;
+    options.key_length = keys;
+    options.heads = own.heads;
+    options.first_head = own.first_head;
+    options.key_value_heads = own.key_value_heads;
+    options.stored_key_value_heads = own.stored_key_value_heads;
+    options.first_key_value_head = own.first_key_value_head;
+    options.head_width = own.head_width;
+    return options;
 }
 
 }  // namespace
 
 SelfAttention::SelfAttention(Builder& builder, const std::string& name, bool causal)
-    : heads_(builder.config().heads),
-      key_value_heads_(builder.config().kv_heads()),
-      head_width_(builder.config().head_width()),
+    : own_(builder.config(), builder.sharing()),
+      output_bias_(builder.sharing().bias_of_a_sum()),
       causal_(causal) {
-    const std::int64_t width = builder.config().width;
-    if (key_value_heads_ == heads_) {
-        qkv_ = builder.linear(name + ".qkv", width, 3 * width, Builder::Into::kHidden, 3);
+    const ModelConfig& config = builder.config();
+    if (config.kv_heads() == config.heads) {
+        qkv_ = builder.packed_linear(name + ".qkv", config.width, 3, config.heads, Builder::Share::kOutput);
     } else {
-        query_ = builder.linear(name + ".query", width, width, Builder::Into::kHidden);
-        key_value_ = builder.linear(name + ".key_value", width, 2 * key_value_heads_ * head_width_,
-                                    Builder::Into::kHidden, 2);
+        query_ = builder.linear(name + ".query", config.width, config.width, Builder::Share::kOutput);
+        key_value_ = builder.packed_linear(name + ".key_value", config.width, 2, config.kv_heads(),
+                                           share_of_key_values(own_));
     }
-    output_ = builder.linear(name + ".output", width, width, Builder::Into::kResidual);
-    dropout_ = builder.dropout(builder.config().attention_dropout());
+    output_ = builder.projection(name + ".output", config.width, Builder::Share::kInput);
+    dropout_ = builder.dropout(config.attention_dropout());
 }
 
 Var SelfAttention::operator()(const Var& x, const kernels::RowPlace& place, const PassContext& pass,
                               const Tensor& lengths) const {
-    AttentionOptions options;
-    options.batch = x.shape()[0] / place.positions;
-    options.query_length = options.key_length = place.positions;
-    options.heads = heads_;
-    options.key_value_heads = key_value_heads_;
-    options.head_width = head_width_;
+    AttentionOptions options =
+        options_of(own_, x.shape()[0] / place.positions, place.positions, place.positions);
     options.causal = causal_;
     options.key_lengths = options.query_lengths = lengths;
     options.dropout = dropout_.at(pass);
     options.first_sample = place.first_sample;
     const Var mixed = qkv_.weight ? self_attention(project(x, qkv_), options)
                                   : cross_attention(project(x, query_), project(x, key_value_), options);
-    return project(mixed, output_);
+    return project(mixed, output_, output_bias_);
 }
 
 Var SelfAttention::decode(const Var& x, KeyValueCache& cache, std::int64_t state_length,
                           std::int64_t samples) const {
     Tape& tape = x.tape();
-    const std::int64_t length = x.shape()[0] / samples, width = heads_ * head_width_;
     const Tensor query = project(x, qkv_.weight ? qkv_ : query_).value();
     const Tensor key_value = qkv_.weight ? query : project(x, key_value_).value();
-    const std::int64_t key_column = qkv_.weight ? width : 0;
+    const std::int64_t key_column = qkv_.weight ? own_.width() : 0;
     append(tape.stream(), key_value, key_column, cache.keys, samples, state_length);
-    append(tape.stream(), key_value, key_column + key_value_heads_ * head_width_, cache.values, samples,
+    append(tape.stream(), key_value, key_column + own_.stored_key_value_width(), cache.values, samples,
            state_length);
 
-    AttentionOptions options;
-    options.batch = samples;
-    options.query_length = length;
-    options.key_length = cache.keys.shape()[1];
-    options.heads = heads_;
-    options.key_value_heads = key_value_heads_;
-    options.head_width = head_width_;
+    AttentionOptions options = options_of(own_, samples, x.shape()[0] / samples, cache.keys.shape()[1]);
     options.causal = true;  // hides what the cache does not hold yet
     options.query_offset = state_length;
     return project(tape.constant(cached_attention(tape.stream(), query, cache.keys, cache.values, options)),
-                   output_);
+                   output_, output_bias_);
 }
 
 CrossAttention::CrossAttention(Builder& builder, const std::string& name)
-    : heads_(builder.config().heads),
-      key_value_heads_(builder.config().kv_heads()),
-      head_width_(builder.config().head_width()) {
-    const std::int64_t width = builder.config().width;
-    query_ = builder.linear(name + ".query", width, width, Builder::Into::kHidden);
-    key_value_ = builder.linear(name + ".key_value", width, 2 * key_value_heads_ * head_width_,
-                                Builder::Into::kHidden, 2);
-    output_ = builder.linear(name + ".output", width, width, Builder::Into::kResidual);
-    dropout_ = builder.dropout(builder.config().attention_dropout());
-}
-
-AttentionOptions CrossAttention::options(std::int64_t samples, std::int64_t queries,
-                                         std::int64_t keys) const {
-    AttentionOptions options;
-    options.batch = samples;
-    options.query_length = queries;
-    options.key_length = keys;
-    options.heads = heads_;
-    options.key_value_heads = key_value_heads_;
-    options.head_width = head_width_;
-    return options;
+    : own_(builder.config(), builder.sharing()), output_bias_(builder.sharing().bias_of_a_sum()) {
+    const ModelConfig& config = builder.config();
+    query_ = builder.linear(name + ".query", config.width, config.width, Builder::Share::kOutput);
+    key_value_ = builder.packed_linear(name + ".key_value", config.width, 2, config.kv_heads(),
+                                       share_of_key_values(own_));
+    output_ = builder.projection(name + ".output", config.width, Builder::Share::kInput);
+    dropout_ = builder.dropout(config.attention_dropout());
 }
 
 Var CrossAttention::operator()(const Var& x, const kernels::RowPlace& place, const EncodedSource& source,
                                const Tensor& lengths, const PassContext& pass) const {
-    AttentionOptions seen = options(x.shape()[0] / place.positions, place.positions, source.length);
+    AttentionOptions seen = options_of(own_, x.shape()[0] / place.positions, place.positions, source.length);
     seen.key_lengths = source.lengths;
     seen.query_lengths = lengths;
     seen.dropout = dropout_.at(pass);
     seen.first_sample = place.first_sample;
-    return project(cross_attention(project(x, query_), project(source.states, key_value_), seen), output_);
+    return project(cross_attention(project(x, query_), project(source.states, key_value_), seen), output_,
+                   output_bias_);
 }
 
 Tensor CrossAttention::keys_and_values(const EncodedSource& source) const {
@@ -133,9 +128,11 @@ Tensor CrossAttention::keys_and_values(const EncodedSource& source) const {
 
 Var CrossAttention::decode(const Var& x, const Tensor& keys_and_values, const Tensor& source_lengths) const {
     const std::int64_t samples = source_lengths.shape()[0];
-    AttentionOptions seen = options(samples, x.shape()[0] / samples, keys_and_values.shape()[0] / samples);
+    AttentionOptions seen =
+        options_of(own_, samples, x.shape()[0] / samples, keys_and_values.shape()[0] / samples);
     seen.key_lengths = source_lengths;
-    return project(cross_attention(project(x, query_), x.tape().constant(keys_and_values), seen), output_);
+    return project(cross_attention(project(x, query_), x.tape().constant(keys_and_values), seen), output_,
+                   output_bias_);
 }
 
 }  // namespace skein

@@ -5,9 +5,9 @@
 
 namespace skein {
 
-/// Keys and values of the positions that one layer has seen: [samples, context, key_value_heads · head_width]
-/// each, in the dtype that forward computes in. The number of positions filled is kept by whoever drives the
-/// decoding.
+/// Keys and values of the positions that one layer has seen: [samples, context, key-value heads · head_width]
+/// each, of the heads that this rank has the weights of, in the dtype that forward computes in. The number of
+/// positions filled is kept by whoever drives the decoding.
 struct KeyValueCache {
     Tensor keys, values;
 };
@@ -21,7 +21,8 @@ struct DecodeState {
 
 /// Multi-head attention of a sequence to itself (Vaswani et al., 2017, section 3.2.2). Queries, keys and
 /// values come from one packed weight [3, heads, head_width, width], or, where there are fewer key-value
-/// heads, from one for the queries and one for keys and values [2, key_value_heads, head_width, width].
+/// heads, from one for the queries and one for keys and values [2, key_value_heads, head_width, width]. Where
+/// a group shares the heads out, a rank computes its own, and the result is its part of a sum.
 class SelfAttention {
   public:
     SelfAttention(Builder& builder, const std::string& name, bool causal);
@@ -36,7 +37,8 @@ class SelfAttention {
     Var decode(const Var& x, KeyValueCache& cache, std::int64_t state_length, std::int64_t samples) const;
 
   private:
-    std::int64_t heads_, key_value_heads_, head_width_;
+    OwnHeads own_;
+    BiasUse output_bias_;
     bool causal_;
     LinearWeights qkv_;                // packed, or
     LinearWeights query_, key_value_;  // separate
@@ -53,7 +55,7 @@ struct EncodedSource {
 };
 
 /// Multi-head attention of a decoder (the queries) to its encoder's output (keys and values, from one packed
-/// weight [2, key_value_heads, head_width, width]).
+/// weight [2, key_value_heads, head_width, width]). Shared out as self-attention is.
 class CrossAttention {
   public:
     CrossAttention(Builder& builder, const std::string& name);
@@ -70,9 +72,8 @@ class CrossAttention {
     Var decode(const Var& x, const Tensor& keys_and_values, const Tensor& source_lengths) const;
 
   private:
-    AttentionOptions options(std::int64_t samples, std::int64_t queries, std::int64_t keys) const;
-
-    std::int64_t heads_, key_value_heads_, head_width_;
+    OwnHeads own_;
+    BiasUse output_bias_;
     LinearWeights query_, key_value_, output_;
     DropoutSite dropout_;
 };

@@ -1,6 +1,23 @@
 #include "model/nn/block.h"
 
 namespace skein {
+namespace {
+
+// sublayer(inputs), which backward computes again if it is asked to.
+template <class Sublayer>
+Var attend(const PassContext& pass, const std::vector<Var>& inputs, const Sublayer& sublayer) {
+    if (pass.recompute != Recompute::kAttention) return sublayer(inputs);
+    return recompute(inputs[0].tape(), inputs, [sublayer](Tape&, const std::vector<Var>& in) {
+        return std::vector<Var>{sublayer(in)};
+    })[0];
+}
+
+// A recorded function must not hold a Var of the tape that it is recorded on.
+EncodedSource without_states(const EncodedSource& source) {
+    return {{}, source.lengths, source.length};
+}
+
+}  // namespace
 
 Block::Block(Builder& builder, const std::string& name, bool causal)
     : norm_place_(builder.config().norm),
@@ -12,8 +29,17 @@ Block::Block(Builder& builder, const std::string& name, bool causal)
       feed_forward_dropout_(builder.dropout(builder.config().residual_dropout())) {}
 
 void Block::operator()(ResidualStream& stream, const PassContext& pass, const Tensor& lengths) const {
-    stream.apply(norm_place_, attention_norm_, attention_dropout_.at(pass),
-                 [&](const Var& x) { return attention_(x, stream.place(), pass, lengths); });
+    if (pass.recompute != Recompute::kBlock) return run(stream, pass, lengths);
+    stream.recomputed(
+        {}, [this, pass, lengths](ResidualStream& again, const Var&) { run(again, pass, lengths); });
+}
+
+void Block::run(ResidualStream& stream, const PassContext& pass, const Tensor& lengths) const {
+    stream.apply(norm_place_, attention_norm_, attention_dropout_.at(pass), [&](const Var& x) {
+        return attend(pass, {x}, [this, place = stream.place(), pass, lengths](const std::vector<Var>& in) {
+            return attention_(in[0], place, pass, lengths);
+        });
+    });
     stream.apply(norm_place_, feed_forward_norm_, feed_forward_dropout_.at(pass),
                  [&](const Var& x) { return feed_forward_(x, stream.place(), pass); });
 }
@@ -40,10 +66,28 @@ DecoderBlock::DecoderBlock(Builder& builder, const std::string& name)
 
 void DecoderBlock::operator()(ResidualStream& stream, const EncodedSource& source, const Tensor& lengths,
                               const PassContext& pass) const {
-    stream.apply(norm_place_, attention_norm_, attention_dropout_.at(pass),
-                 [&](const Var& x) { return attention_(x, stream.place(), pass, lengths); });
-    stream.apply(norm_place_, cross_attention_norm_, cross_attention_dropout_.at(pass),
-                 [&](const Var& x) { return cross_attention_(x, stream.place(), source, lengths, pass); });
+    if (pass.recompute != Recompute::kBlock) return run(stream, source, lengths, pass);
+    stream.recomputed(source.states, [this, pass, lengths, of = without_states(source)](ResidualStream& again,
+                                                                                        const Var& states) {
+        run(again, {states, of.lengths, of.length}, lengths, pass);
+    });
+}
+
+void DecoderBlock::run(ResidualStream& stream, const EncodedSource& source, const Tensor& lengths,
+                       const PassContext& pass) const {
+    stream.apply(norm_place_, attention_norm_, attention_dropout_.at(pass), [&](const Var& x) {
+        return attend(pass, {x}, [this, place = stream.place(), pass, lengths](const std::vector<Var>& in) {
+            return attention_(in[0], place, pass, lengths);
+        });
+    });
+    stream.apply(norm_place_, cross_attention_norm_, cross_attention_dropout_.at(pass), [&](const Var& x) {
+        return attend(
+            pass, {x, source.states},
+            [this, place = stream.place(), pass, lengths,
+             of = without_states(source)](const std::vector<Var>& in) {
+                return cross_attention_(in[0], place, {in[1], of.lengths, of.length}, lengths, pass);
+            });
+    });
     stream.apply(norm_place_, feed_forward_norm_, feed_forward_dropout_.at(pass),
                  [&](const Var& x) { return feed_forward_(x, stream.place(), pass); });
 }

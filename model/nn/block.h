@@ -13,11 +13,14 @@ class Block {
     Block(Builder& builder, const std::string& name, bool causal);
 
     /// lengths: i32 [samples], or empty for samples without padding.
+    /// With pass.recompute it must outlive the tape, as it does anyway.
     void operator()(ResidualStream& stream, const PassContext& pass, const Tensor& lengths = {}) const;
     void decode(ResidualStream& stream, KeyValueCache& cache, std::int64_t state_length,
                 std::int64_t samples) const;
 
   private:
+    void run(ResidualStream& stream, const PassContext& pass, const Tensor& lengths) const;
+
     NormPlace norm_place_;
     NormWeights attention_norm_;
     SelfAttention attention_;
@@ -50,6 +53,9 @@ class DecoderBlock {
                 const Tensor& source_lengths) const;
 
   private:
+    void run(ResidualStream& stream, const EncodedSource& source, const Tensor& lengths,
+             const PassContext& pass) const;
+
     NormPlace norm_place_;
     NormWeights attention_norm_;
     SelfAttention attention_;

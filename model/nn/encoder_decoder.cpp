@@ -1,23 +1,16 @@
 #include "model/nn/encoder_decoder.h"
 
-#include "model/autograd/ops/matmul.h"
 #include "model/base/error.h"
 
 namespace skein {
-namespace {
 
-Var finished(ResidualStream& stream, const NormWeights& norm) {
-    return norm.gamma ? stream.norm(norm) : stream.value();
-}
-
-}  // namespace
-
-EncoderDecoder::EncoderDecoder(Stream& stream, const ModelConfig& config, std::uint64_t seed)
-    : Model(config) {
+EncoderDecoder::EncoderDecoder(Stream& stream, const ModelConfig& config, std::uint64_t seed,
+                               const TensorSharing& sharing)
+    : Model(config, sharing) {
     if (config_.kind != ModelKind::kEncoderDecoder)
         throw ConfigError("encoder-decoder: --model.kind is not encoder-decoder");
     const bool pre_norm = config_.norm == NormPlace::kPre;
-    Builder builder(stream, config_, seed, parameters_);
+    Builder builder(stream, config_, sharing_, seed, parameters_);
     Parameter& source = builder.table(config_.share_embeddings ? "token_embedding" : "source_embedding",
                                       config_.source_ids());
     embed_source_.emplace(builder, source, "source_position_embedding");
@@ -43,9 +36,9 @@ EncodedSource EncoderDecoder::encode(Tape& tape, const Tensor& source, const Ten
     if (length > config_.context)
         throw ShapeError(text("encoder: ", length, " source tokens, the context is ", config_.context));
     const kernels::RowPlace place{length, pass.first_sample, 0};
-    ResidualStream stream((*embed_source_)(tape, source, place, pass), place);
+    ResidualStream stream((*embed_source_)(tape, source, place, pass), place, samples * length, sharing_);
     for (const Block& block : encoder_) block(stream, pass, lengths);
-    return {finished(stream, encoder_norm_), lengths, length};
+    return {stream.finished(encoder_norm_), lengths, length};
 }
 
 LossSums EncoderDecoder::loss(Tape& tape, const PairPass& batch, const PassContext& pass,
@@ -59,11 +52,12 @@ LossSums EncoderDecoder::loss(Tape& tape, const PairPass& batch, const PassConte
             text("encoder-decoder: ", length, " target tokens, the context is ", config_.context));
     const EncodedSource source = encode(tape, batch.source, batch.source_lengths, pass);
     const kernels::RowPlace place{length, pass.first_sample, 0};
-    ResidualStream stream((*embed_target_)(tape, batch.inputs, place, pass), place);
+    ResidualStream stream((*embed_target_)(tape, batch.inputs, place, pass), place, batch.samples() * length,
+                          sharing_);
     for (const DecoderBlock& block : decoder_) block(stream, source, batch.target_lengths, pass);
     options.length = length;
-    return linear_cross_entropy(finished(stream, decoder_norm_), tape.leaf(output_table_->leaf),
-                                batch.targets, options);
+    return linear_cross_entropy(stream.finished(decoder_norm_), tape.leaf(output_table_->leaf), batch.targets,
+                                with_table(options, *output_table_));
 }
 
 PairDecodeState EncoderDecoder::start_decoding(Stream& stream, const Tensor& source, const Tensor& lengths,
@@ -77,7 +71,7 @@ PairDecodeState EncoderDecoder::start_decoding(Stream& stream, const Tensor& sou
     state.capacity = capacity;
     state.beams = beams;
     state.source_lengths = lengths;
-    const Shape shape{state.rows(), capacity, config_.kv_heads() * config_.head_width()};
+    const Shape shape{state.rows(), capacity, OwnHeads(config_, sharing_).stored_key_value_width()};
     const auto cache = [&] {
         return KeyValueCache{Tensor::zeros(stream, parameters_.forward_dtype(), shape),
                              Tensor::zeros(stream, parameters_.forward_dtype(), shape)};
@@ -95,14 +89,11 @@ Tensor EncoderDecoder::decode(Stream& stream, const Tensor& ids, PairDecodeState
             text("encoder-decoder: position ", state.length, " is past the capacity of ", state.capacity));
     Tape tape(stream, Tape::Mode::kInference);
     const kernels::RowPlace place{1, 0, state.length};
-    ResidualStream residual((*embed_target_)(tape, ids, place, {}), place);
+    ResidualStream residual((*embed_target_)(tape, ids, place, {}), place, state.rows(), sharing_);
     for (std::size_t layer = 0; layer < decoder_.size(); ++layer)
         decoder_[layer].decode(residual, state.layers[layer], state.length, state.source_lengths);
     ++state.length;
-    const Tensor logits = Tensor::empty(stream, DType::f32, {state.rows(), config_.vocabulary});
-    matmul(stream, {.b_transposed = true}, finished(residual, decoder_norm_).value(),
-           output_table_->leaf.forward_value(), logits);
-    return logits;
+    return logits(stream, residual.finished(decoder_norm_).value(), *output_table_);
 }
 
 }  // namespace skein

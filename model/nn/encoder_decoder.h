@@ -19,8 +19,10 @@ namespace skein {
 /// the batch: not on padding, nor on what is beside it. Padding sends no gradient.
 class EncoderDecoder : public Model {
   public:
-    /// Makes the parameters on the stream with the initial values of `seed`. Throws ConfigError.
-    EncoderDecoder(Stream& stream, const ModelConfig& config, std::uint64_t seed);
+    /// Makes the parameters, or this rank's part of them, on the stream with the initial values of `seed`.
+    /// Throws ConfigError.
+    EncoderDecoder(Stream& stream, const ModelConfig& config, std::uint64_t seed,
+                   const TensorSharing& sharing = {});
 
     /// Forward of one pass, with its loss. On a tape that records, options.gradient_scale times the gradient
     /// of the summed loss reaches the parameters when backward is called on the result's root. Throws

@@ -21,10 +21,10 @@ Tensor sinusoidal_positions(Stream& stream, std::int64_t context, std::int64_t w
 }
 
 InputEmbedding::InputEmbedding(Builder& builder, Parameter& tokens, const std::string& positions)
-    : tokens_(&tokens) {
+    : tokens_(&tokens), sharing_(builder.sharing()) {
     const ModelConfig& config = builder.config();
     if (config.position == PositionKind::kLearned)
-        positions_ = &builder.table(positions, config.context);
+        positions_ = &builder.positions(positions, config.context);
     else if (config.position == PositionKind::kSinusoidal)
         sinusoids_ = sinusoidal_positions(builder.stream(), config.context, config.width);
     if (sinusoids_ || config.kind == ModelKind::kEncoderDecoder)
@@ -39,7 +39,10 @@ Var InputEmbedding::operator()(Tape& tape, const Tensor& ids, const kernels::Row
         positions = tape.leaf(positions_->leaf);
     else if (sinusoids_)
         positions = tape.constant(sinusoids_);
-    return embedding(tape.leaf(tokens_->leaf), positions, ids, scale_, dropout_.at(pass), place);
+    // the rank that has a token's row gives all of what is made of it, the others zeros
+    const TableIds of_table{tokens_->layout.begin(tokens_->global_shape), tokens_->global_shape[0]};
+    return sharing_.leave(
+        embedding(tape.leaf(tokens_->leaf), positions, ids, scale_, dropout_.at(pass), place, of_table));
 }
 
 }  // namespace skein

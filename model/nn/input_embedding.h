@@ -14,8 +14,8 @@ class InputEmbedding {
     /// Reads `tokens`, which it does not own. Learned positions are made under the name `positions`.
     InputEmbedding(Builder& builder, Parameter& tokens, const std::string& positions);
 
-    /// ids: i32 [samples, length]; the result is [samples · length, width]. Throws ShapeError past the
-    /// context.
+    /// ids: i32 [samples, length]; the result is [samples · length, width], or this rank's slice of its rows.
+    /// Throws ShapeError past the context.
     Var operator()(Tape& tape, const Tensor& ids, const kernels::RowPlace& place,
                    const PassContext& pass) const;
 
@@ -26,6 +26,7 @@ class InputEmbedding {
     Parameter* positions_ = nullptr;  // learned ones
     Tensor sinusoids_;                // [context, width], or empty
     float scale_ = 1.0f;
+    TensorSharing sharing_;
     DropoutSite dropout_;
 };
 

@@ -12,13 +12,14 @@ InitialValues InitialValues::xavier_uniform(std::int64_t fan_in, std::int64_t fa
 }
 
 Parameter& ParameterList::add(Stream& stream, std::uint64_t seed, std::string name, const Shape& global_shape,
-                              InitialValues initial, Layout layout) {
+                              InitialValues initial, Layout layout, std::optional<ParameterKind> kind) {
     auto parameter = std::make_unique<Parameter>();
     parameter->name = std::move(name);
     parameter->number = static_cast<std::uint32_t>(parameters_.size());
     parameter->global_shape = global_shape;
     parameter->layout = layout;
-    parameter->decays = global_shape.rank() >= 2;
+    parameter->kind =
+        kind.value_or(global_shape.rank() >= 2 ? ParameterKind::kMatrix : ParameterKind::kVector);
 
     const Shape local = layout.local(global_shape);
     Tensor value = Tensor::empty(stream, DType::f32, local);
@@ -49,8 +50,8 @@ void ParameterList::keep_copies(Stream& stream, DType dtype) {
     forward_dtype_ = dtype;
     for (const auto& parameter : parameters_) {
         Leaf& leaf = parameter->leaf;
-        const bool copied = dtype != DType::f32 && parameter->global_shape.rank() >= 2;
-        leaf.copy = copied ? Tensor::empty(stream, dtype, leaf.value.shape()) : Tensor{};
+        const bool copied = dtype != DType::f32 && parameter->kind == ParameterKind::kMatrix;
+        leaf.copy = copied ? Tensor::empty(stream, dtype, parameter->shape()) : Tensor{};
     }
     refresh_copies(stream);
 }
@@ -67,7 +68,7 @@ void ParameterList::refresh_copies(Stream& stream) {
 
 std::int64_t ParameterList::elements() const {
     std::int64_t count = 0;
-    for (const auto& parameter : parameters_) count += parameter->leaf.value.elements();
+    for (const auto& parameter : parameters_) count += parameter->shape().elements();
     return count;
 }
 

@@ -2,6 +2,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -26,26 +27,36 @@ struct InitialValues {
     static InitialValues xavier_uniform(std::int64_t fan_in, std::int64_t fan_out);
 };
 
+/// Matrices and tables decay, and have copies in 16 bits where forward computes in them; vectors (biases,
+/// norms) do neither.
+enum class ParameterKind { kMatrix, kVector };
+
 /// A named trainable tensor.
 struct Parameter {
     std::string name;          ///< dotted path, unique in its model: "decoder.0.attention.qkv.weight"
     std::uint32_t number = 0;  ///< position in its list: keys its initial values
     Shape global_shape;
-    Layout layout;        ///< leaf.value has layout.local(global_shape)
-    bool decays = false;  ///< weight decay applies (tensors of rank two or more)
-    Leaf leaf;
+    Layout layout;
+    ParameterKind kind = ParameterKind::kMatrix;
+    bool decays() const { return kind == ParameterKind::kMatrix; }
+    Leaf leaf;  ///< its tensors have shape()
+
+    /// Of this rank's part.
+    Shape shape() const { return layout.local(global_shape); }
 };
 
 /// A model's parameters in the order of their creation, which is the order of use in forward. Addresses are
 /// stable.
 class ParameterList {
   public:
-    /// Makes a parameter on the stream and fills in its initial values for `seed`.
+    /// Makes a parameter on the stream and fills in its initial values for `seed`. Its kind, unless given, is
+    /// that of its rank: a vector has one axis.
     Parameter& add(Stream& stream, std::uint64_t seed, std::string name, const Shape& global_shape,
-                   InitialValues initial, Layout layout = Layout::replicated());
+                   InitialValues initial, Layout layout = Layout::replicated(),
+                   std::optional<ParameterKind> kind = {});
 
-    /// From now on forward and backward read the matrices and tables (parameters of rank two or more) in
-    /// `dtype`, bf16 or f16, from copies beside the values; vectors stay f32. With f32 nothing is copied.
+    /// From now on forward and backward read the matrices in `dtype`, bf16 or f16, from copies beside the
+    /// values; vectors stay f32. With f32 nothing is copied.
     void keep_copies(Stream& stream, DType dtype);
     /// The copies become the values, rounded: to be called when values were changed by anyone but the
     /// optimizer.

@@ -9,12 +9,20 @@
 
 namespace skein {
 
+/// What backward computes again, so that forward need not keep it.
+enum class Recompute {
+    kNone,
+    kAttention,  ///< attention sublayers, from their inputs
+    kBlock       ///< whole layers
+};
+
 /// What one forward pass knows of its place in the run: everything that its random numbers are a function of.
 struct PassContext {
     std::uint64_t seed = 0;
     std::uint64_t step = 0;
     std::int64_t first_sample = 0;  ///< index of the pass's first sample in the global batch
     bool training = false;          ///< dropout is on
+    Recompute recompute = Recompute::kNone;
 };
 
 /// A place in the model where activations are dropped. `place` is its number in the order of construction.

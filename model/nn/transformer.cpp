@@ -1,14 +1,15 @@
 #include "model/nn/transformer.h"
 
-#include "model/autograd/ops/matmul.h"
 #include "model/base/error.h"
 #include "model/tensor/memory.h"
 
 namespace skein {
 
-Transformer::Transformer(Stream& stream, const ModelConfig& config, std::uint64_t seed) : Model(config) {
+Transformer::Transformer(Stream& stream, const ModelConfig& config, std::uint64_t seed,
+                         const TensorSharing& sharing)
+    : Model(config, sharing) {
     if (config_.kind != ModelKind::kDecoder) throw ConfigError("transformer: --model.kind is not decoder");
-    Builder builder(stream, config_, seed, parameters_);
+    Builder builder(stream, config_, sharing_, seed, parameters_);
     Parameter& tokens = builder.table("token_embedding", config_.vocabulary);
     embed_.emplace(builder, tokens, "position_embedding");
     blocks_.reserve(static_cast<std::size_t>(config_.layers));
@@ -23,16 +24,17 @@ LossSums Transformer::loss(Tape& tape, const TokenPass& batch, const PassContext
     if (batch.length() > config_.context)
         throw ShapeError(text("transformer: ", batch.length(), " tokens, the context is ", config_.context));
     const kernels::RowPlace place{batch.length(), pass.first_sample, 0};
-    ResidualStream stream((*embed_)(tape, batch.ids, place, pass), place);
+    const std::int64_t rows = batch.samples() * batch.length();
+    ResidualStream stream((*embed_)(tape, batch.ids, place, pass), place, rows, sharing_);
     for (const Block& block : blocks_) block(stream, pass);
-    const Var hidden = final_norm_.gamma ? stream.norm(final_norm_) : stream.value();
     options.length = batch.length();
-    return linear_cross_entropy(hidden, tape.leaf(output_table_->leaf), batch.targets, options);
+    return linear_cross_entropy(stream.finished(final_norm_), tape.leaf(output_table_->leaf), batch.targets,
+                                with_table(options, *output_table_));
 }
 
 DecodeState Transformer::start_decoding(Stream& stream, std::int64_t samples, std::int64_t context) const {
     DecodeState state;
-    const Shape shape{samples, context, config_.kv_heads() * config_.head_width()};
+    const Shape shape{samples, context, OwnHeads(config_, sharing_).stored_key_value_width()};
     for (std::size_t layer = 0; layer < blocks_.size(); ++layer)
         state.layers.push_back({Tensor::zeros(stream, parameters_.forward_dtype(), shape),
                                 Tensor::zeros(stream, parameters_.forward_dtype(), shape)});
@@ -47,11 +49,11 @@ Tensor Transformer::decode(Stream& stream, const Tensor& ids, DecodeState& state
             text("transformer: position ", state.length + length - 1, " is past the context of ", capacity));
     Tape tape(stream, Tape::Mode::kInference);
     const kernels::RowPlace place{length, 0, state.length};
-    ResidualStream residual((*embed_)(tape, ids, place, {}), place);
+    ResidualStream residual((*embed_)(tape, ids, place, {}), place, samples * length, sharing_);
     for (std::size_t layer = 0; layer < blocks_.size(); ++layer)
         blocks_[layer].decode(residual, state.layers[layer], state.length, samples);
     state.length += length;
-    const Tensor hidden = (final_norm_.gamma ? residual.norm(final_norm_) : residual.value()).value();
+    const Tensor hidden = residual.finished(final_norm_).value();
 
     const Tensor last = Tensor::empty(stream, hidden.dtype(), {samples, width});
     const std::size_t row = static_cast<std::size_t>(width) * size_of(hidden.dtype());
@@ -60,9 +62,7 @@ Tensor Transformer::decode(Stream& stream, const Tensor& ids, DecodeState& state
         copy_rows(s, hidden.raw() + (positions - 1) * row, positions * row, last.raw(), row, row,
                   static_cast<std::size_t>(samples));
     });
-    const Tensor logits = Tensor::empty(stream, DType::f32, {samples, config_.vocabulary});
-    matmul(stream, {.b_transposed = true}, last, output_table_->leaf.forward_value(), logits);
-    return logits;
+    return logits(stream, last, *output_table_);
 }
 
 }  // namespace skein

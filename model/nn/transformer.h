@@ -15,8 +15,10 @@ namespace skein {
 /// it is GPT-2 (Radford et al., 2019).
 class Transformer : public Model {
   public:
-    /// Makes the parameters on the stream with the initial values of `seed`. Throws ConfigError.
-    Transformer(Stream& stream, const ModelConfig& config, std::uint64_t seed);
+    /// Makes the parameters, or this rank's part of them, on the stream with the initial values of `seed`.
+    /// Throws ConfigError.
+    Transformer(Stream& stream, const ModelConfig& config, std::uint64_t seed,
+                const TensorSharing& sharing = {});
 
     /// Forward of one pass, with its loss. On a tape that records, options.gradient_scale times the gradient
     /// of the summed loss reaches the parameters when backward is called on the result's root.

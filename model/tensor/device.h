@@ -34,5 +34,7 @@ struct GpuProperties {
 GpuReport find_gpus();
 /// Throws CudaError.
 GpuProperties properties_of(Gpu gpu);
+/// Bytes of its memory that nobody has taken yet. Throws CudaError.
+std::size_t free_memory_of(Gpu gpu);
 
 }  // namespace skein

@@ -42,6 +42,13 @@ void HostMemory::release(std::byte* memory) noexcept {
     std::free(memory);
 }
 
+std::byte* PlanMemory::allocate(std::size_t bytes) {
+    constexpr std::uintptr_t kPage = 4096;
+    const std::uintptr_t address = next_;
+    next_ += (bytes + kPage - 1) / kPage * kPage;
+    return reinterpret_cast<std::byte*>(address);  // NOLINT: an address that is never followed
+}
+
 Pool::Pool() : Pool(std::make_unique<HostMemory>()) {}
 
 Pool::Pool(std::unique_ptr<MemorySource> source) : source_(std::move(source)) {}
@@ -55,7 +62,15 @@ BlockRef Pool::allocate(std::size_t bytes) {
     const std::lock_guard lock(mutex_);
     statistics_.in_use += wanted;
     statistics_.peak = std::max(statistics_.peak, statistics_.in_use);
-    if (MemoryBlock* block = take_free(free_[wanted])) return BlockRef(block);
+    const auto note_asked = [&](MemoryBlock* block) {
+        if (bytes <= block->asked) return;
+        statistics_.touched += bytes - block->asked;
+        block->asked = bytes;
+    };
+    if (MemoryBlock* block = take_free(free_[wanted])) {
+        note_asked(block);
+        return BlockRef(block);
+    }
     std::byte* data = source_->allocate(wanted);
     if (!data) {
         release_free();
@@ -73,6 +88,7 @@ BlockRef Pool::allocate(std::size_t bytes) {
     block->data = data;
     block->bytes = wanted;
     block->pool = this;
+    note_asked(block.get());
     std::vector<MemoryBlock*>& free = free_[wanted];
     free.reserve(free.size() + 8);
     blocks_.push_back(std::move(block));
@@ -98,6 +114,7 @@ void Pool::release_free() {
             source_->release(block->data);
             block->data = nullptr;
             statistics_.reserved -= bytes;
+            statistics_.touched -= block->asked;
         }
     free_.clear();
     std::erase_if(blocks_, [](const auto& block) { return !block->data; });

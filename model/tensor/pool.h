@@ -31,6 +31,8 @@ class MemorySource {
     virtual void handed_out_again(std::byte*) {}
     /// Whether that one can use memory that was given back without waiting.
     virtual bool is_idle(std::byte*) const { return true; }
+    /// Whether there is memory behind what it hands out (PlanMemory).
+    virtual bool is_real() const { return true; }
 };
 
 /// The host's own: blocks of 1 MiB and more are aligned to, and advised to use, huge pages.
@@ -41,10 +43,29 @@ class HostMemory final : public MemorySource {
     void release(std::byte* memory) noexcept override;
 };
 
+/// Addresses without memory behind them, each handed out once: of a pool whose statistics alone are wanted.
+/// Any access to them is a fault.
+class PlanMemory final : public MemorySource {
+  public:
+    explicit PlanMemory(Device device) : device_(device) {}
+
+    Device device() const override { return device_; }
+    std::byte* allocate(std::size_t bytes) override;
+    void release(std::byte*) noexcept override {}
+    bool is_real() const override { return false; }
+
+  private:
+    Device device_;
+    std::uintptr_t next_ = kFirst;
+    // Beyond what a system maps unless it is asked for addresses as high as these.
+    static constexpr std::uintptr_t kFirst = std::uintptr_t{0x00F0} << 48;
+};
+
 /// One block of memory that tensors share; it goes back to its pool when the last of them is gone.
 struct MemoryBlock {
     std::byte* data = nullptr;
     std::size_t bytes = 0;
+    std::size_t asked = 0;  ///< the most that its users asked for
     Pool* pool = nullptr;
     std::atomic<int> references{0};
 };
@@ -84,6 +105,7 @@ class Pool {
         std::size_t in_use = 0;          ///< bytes in live tensors, rounded up to size classes
         std::size_t peak = 0;            ///< the largest in_use since the start or reset_peak
         std::size_t reserved = 0;        ///< bytes asked of the system and not given back
+        std::size_t touched = 0;         ///< of these, what users asked for: the rest rounds up to classes
         std::uint64_t system_calls = 0;  ///< how often the system was asked
     };
 
@@ -95,6 +117,7 @@ class Pool {
     ~Pool();
 
     Device device() const { return source_->device(); }
+    bool is_real() const { return source_->is_real(); }
     /// A block of at least `bytes` bytes, contents undefined. When there is no memory, not even
     /// after the system got back what is not in use, throws IoError, and for a GPU's CudaError.
     BlockRef allocate(std::size_t bytes);

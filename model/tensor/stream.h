@@ -4,6 +4,7 @@
 
 #include <memory>
 #include <optional>
+#include <type_traits>
 #include <utility>
 
 #include "model/tensor/device.h"
@@ -12,6 +13,11 @@
 namespace skein {
 
 struct CudaStream;
+
+/// Asks for a stream of a device, of this build or not, that computes nothing.
+struct PlanOnly {
+    Device device = Device::cpu;
+};
 
 /// Where work happens and in which order: an explicit argument, never a global. Owns the pool of its device,
 /// so it must outlive every tensor that was made on it. Neither copied nor moved: others keep its address.
@@ -22,15 +28,26 @@ class Stream {
     /// A stream on a GPU, or without one on the CPU; on a GPU `threads` are for what the host computes beside
     /// it. Throws CudaError, also for a GPU where the build has no CUDA.
     Stream(const std::optional<Gpu>& gpu, int threads);
+    /// A stream to plan on: work that is queued on it is dropped, and the memory of its pools is none, so
+    /// that what a computation would take can be read from their statistics without computing it. What lies
+    /// on it cannot be read.
+    explicit Stream(PlanOnly plan);
     Stream(const Stream&) = delete;
     Stream& operator=(const Stream&) = delete;
     ~Stream();
 
-    /// The one place where dispatch happens: calls f with the device's own stream type.
+    /// The one place where dispatch happens: calls f with the device's own stream type. On a stream to plan
+    /// on f is dropped; one that returns something throws Error.
     template <class F>
     decltype(auto) run(F&& f) {
-        return std::visit(std::forward<F>(f), device_stream_);
+        if constexpr (std::is_void_v<decltype(std::visit(std::forward<F>(f), device_stream_))>) {
+            if (!plans_) std::visit(std::forward<F>(f), device_stream_);
+        } else {
+            check_computes();
+            return std::visit(std::forward<F>(f), device_stream_);
+        }
     }
+    bool plans() const { return plans_; }
     Device device() const { return pool_->device(); }
     const std::optional<Gpu>& gpu() const { return gpu_; }
     /// Threads of the host.
@@ -46,6 +63,9 @@ class Stream {
     void synchronize();
 
   private:
+    void check_computes() const;
+
+    bool plans_ = false;
     std::optional<Gpu> gpu_;
     std::shared_ptr<void> handle_;  // of the device's stream
     std::unique_ptr<Pool> pool_, host_pool_, input_pool_;

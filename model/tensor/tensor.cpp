@@ -68,6 +68,8 @@ void Tensor::check_dtype(DType wanted) const {
 
 void Tensor::check_on_host() const {
     if (device() != Device::cpu) throw ShapeError("tensor: its elements lie on a GPU, read by the host");
+    if (storage_ && !storage_.get()->pool->is_real())
+        throw ShapeError("tensor: its elements were only planned, read by the host");
 }
 
 Tensor start_on_host(Stream& stream, const Tensor& tensor) {

@@ -45,7 +45,7 @@ class Tensor {
         return reinterpret_cast<T*>(raw());
     }
     /// The elements, for the host. Throws ShapeError for another dtype, or when they lie on a GPU (see
-    /// on_host).
+    /// on_host) or on a stream that only plans.
     template <class T>
     std::span<T> span() const {
         check_on_host();
@@ -55,7 +55,7 @@ class Tensor {
     /// f16.
     Operand operand() const;
     std::byte* raw() const { return storage_ ? storage_.get()->data + offset_ : nullptr; }
-    /// Its bytes, for the host. Throws ShapeError when they lie on a GPU.
+    /// Its bytes, for the host. Throws ShapeError when they lie on a GPU or on a stream that only plans.
     std::span<std::byte> raw_span() const {
         check_on_host();
         return {raw(), bytes()};

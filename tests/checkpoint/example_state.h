@@ -15,6 +15,8 @@ namespace skein {
 struct ExampleGrid {
     int data = 1, tensor = 1;
     bool by_columns = false;  ///< matrices are split along axis 1 instead of 0
+    /// Each data rank holds a run of what its tensor rank has of each moment; some hold two, some nothing.
+    bool sharded = false;
 
     int size() const { return data * tensor; }
 };
@@ -42,7 +44,7 @@ class ExampleState {
             add("large", DType::f32, {1201, 250}, grid.tensor > 1 ? split : Layout::replicated(), step);
         add("scalar", DType::f64, {}, Layout::replicated(), step);
         add("empty", DType::i64, {0, 4}, Layout::replicated(), step);
-        for (std::size_t i = 0; i < state.tensors.size(); ++i) state.tensors[i].bytes = memory_[i];
+        for (std::size_t i = 0; i < state.tensors.size(); ++i) hold(i, grid, rank / grid.tensor);
         state.run.step = step;
         state.run.updates = step - 1;
         state.run.place = {1, 2, 3 * step};
@@ -85,10 +87,37 @@ class ExampleState {
             mine.insert(mine.end(), at, at + static_cast<std::int64_t>(size_of(dtype)));
         }
         memory_.push_back(std::move(mine));
-        state.tensors.push_back({name, dtype, shape, layout, {}});
+        layouts_.push_back(layout);
+        state.tensors.push_back({name, dtype, shape, {}});
+    }
+
+    /// The memory holds what is held of tensor i, run by run.
+    void hold(std::size_t i, const ExampleGrid& grid, int data_rank) {
+        StateTensor& tensor = state.tensors[i];
+        if (!grid.sharded || !tensor.name.starts_with("moment")) return tensor.add(layouts_[i], memory_[i]);
+        const std::vector<std::byte> all = memory_[i];
+        const auto element = static_cast<std::int64_t>(size_of(tensor.dtype));
+        const std::int64_t count = std::ssize(all) / element;
+        // two rounds of runs, as two buckets would make them: of the first fifth, and of what is behind it
+        std::vector<std::pair<std::int64_t, std::int64_t>> runs;
+        memory_[i].clear();
+        for (const auto& [first, last] :
+             {std::pair(std::int64_t{0}, count / 5), std::pair(count / 5, count)}) {
+            const std::int64_t begin = slice_begin(last - first, grid.data, data_rank) + first,
+                               end = slice_begin(last - first, grid.data, data_rank + 1) + first;
+            runs.emplace_back(begin, end);
+            memory_[i].insert(memory_[i].end(), all.begin() + begin * element, all.begin() + end * element);
+        }
+        std::span<std::byte> rest = memory_[i];
+        for (const auto& [begin, end] : runs) {
+            const auto bytes = static_cast<std::size_t>((end - begin) * element);
+            tensor.add_run(layouts_[i], begin, end, rest.first(bytes));
+            rest = rest.subspan(bytes);
+        }
     }
 
     std::vector<std::vector<std::byte>> memory_;
+    std::vector<Layout> layouts_;
 };
 
 }  // namespace skein

@@ -55,9 +55,23 @@ TEST_F(CheckpointsOverMpi, LoadUnderAnotherLayout) {
     for (const bool by_columns : {false, true}) expect_loads(*checkpoint, grid(by_columns), 5);
     expect_loads(*checkpoint, {size_, 1}, 5);
     expect_loads(*checkpoint, {1, size_}, 5);
+    expect_loads(*checkpoint, {size_, 1, false, true}, 5);
     if (rank_ == 0) {
         EXPECT_TRUE(inspect_checkpoint(outcome.folder).faults.empty());
     }
+    world_.barrier();
+}
+
+TEST_F(CheckpointsOverMpi, OfAShardedOptimizerLoadOnAnyGrid) {
+    const std::string folder = checkpoints();
+    CheckpointStore store(folder, 2, nullptr);
+    const ExampleGrid sharded{size_, 1, false, true};
+    const SaveOutcome outcome = store.save(world_, ExampleState(5, sharded, rank_).state);
+    ASSERT_TRUE(outcome) << outcome.message;
+    const auto checkpoint = store.newest_good(world_);
+    ASSERT_TRUE(checkpoint);
+    for (const bool by_columns : {false, true}) expect_loads(*checkpoint, grid(by_columns), 5);
+    expect_loads(*checkpoint, sharded, 5);
     world_.barrier();
 }
 

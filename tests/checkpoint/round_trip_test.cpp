@@ -16,7 +16,8 @@
 namespace skein {
 namespace {
 
-const std::vector<ExampleGrid> kGrids{{1, 1}, {2, 1}, {3, 1}, {1, 2}, {2, 2, true}, {1, 3, true}};
+const std::vector<ExampleGrid> kGrids{
+    {1, 1}, {2, 1}, {3, 1}, {1, 2}, {2, 2, true}, {1, 3, true}, {2, 1, false, true}, {3, 2, true, true}};
 
 void save_on(const std::string& folder, ExampleGrid grid, std::uint64_t step, bool large = false) {
     on_ranks(grid.size(), [&](Communicator& world) {

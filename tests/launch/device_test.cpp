@@ -124,12 +124,14 @@ TEST_F(OnDevice, SameBitsOnAnyNumberOfRanksAndAfterARestart) {
         expect_same_run("again-" + precision, one);
         for (const int ranks : {2, 3}) {
             const std::string several = std::to_string(ranks) + "-" + precision;
-            const Outcome outcome = train(several, options + " --parallel.transport mpi", ranks);
+            const std::string zero = ranks == 3 ? " --parallel.zero 1" : "";
+            const Outcome outcome = train(several, options + zero + " --parallel.transport mpi", ranks);
             ASSERT_EQ(outcome.code, 0) << outcome.errors;
             expect_same_run(several, one);
         }
         const std::string parts = "parts-" + precision;
-        ASSERT_EQ(train(parts, options + " --train.steps 3 --schedule.horizon 6", 2).code, 0);
+        ASSERT_EQ(train(parts, options + " --parallel.zero 1 --train.steps 3 --schedule.horizon 6", 2).code,
+                  0);
         ASSERT_EQ(train(parts, options + " --schedule.horizon 6", 1).code, 0);
         EXPECT_EQ(inspected(parts)["parameters"], inspected(one)["parameters"]);
     }
@@ -139,9 +141,12 @@ TEST_F(OnDevice, NcclGivesTheBitsOfMpi) {
     const std::string before = "export NCCL_HOSTID=host-$OMPI_COMM_WORLD_RANK;";
     const Outcome one = train("mpi", "--device cuda");
     ASSERT_EQ(one.code, 0) << one.errors;
-    const Outcome two = train("nccl", "--device cuda --parallel.transport nccl", 2, before);
-    ASSERT_EQ(two.code, 0) << two.errors;
-    expect_same_run("nccl", "mpi");
+    for (const std::string zero : {"0", "1"}) {
+        const std::string options = "--device cuda --parallel.transport nccl --parallel.zero " + zero;
+        const Outcome two = train("nccl-" + zero, options, 2, before);
+        ASSERT_EQ(two.code, 0) << two.errors;
+        expect_same_run("nccl-" + zero, "mpi");
+    }
 }
 
 TEST_F(OnDevice, EvaluatesAndGeneratesAsOnTheCpu) {

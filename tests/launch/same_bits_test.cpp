@@ -229,6 +229,14 @@ TEST_P(SameBits, OnAnyNumberOfRanks) {
     }
 }
 
+TEST_P(SameBits, WithAShardedOptimizer) {
+    for (const int ranks : {2, 4}) {
+        const std::string run = "zero-" + std::to_string(ranks);
+        expect_finish(run, ranks, "--parallel.zero 1");
+        expect_same_as_reference(run);
+    }
+}
+
 TEST_P(SameBits, WithTwoThreads) {
     expect_finish("threads-2", 1, "--parallel.threads 2");
     expect_same_as_reference("threads-2");
@@ -259,12 +267,15 @@ TEST_P(SameBits, KilledAtRandomMomentsAndResumedOnOtherRanks) {
     // brings two lines.
     struct Kill {
         int first, last, ranks;
+        const char* zero;
     };
-    for (const Kill& kill : {Kill{2, 17, 4}, Kill{22, 39, 3}, Kill{1, 18, 1}, Kill{22, 30, 2}}) {
+    const std::string zero = "--parallel.zero ";
+    for (const Kill& kill :
+         {Kill{2, 17, 4, "0"}, Kill{22, 39, 3, "1"}, Kill{1, 18, 1, "0"}, Kill{22, 30, 2, "1"}}) {
         const std::string moment = std::to_string(between(kill.first, kill.last)) + " " +
                                    std::to_string(between(1, 8000)) + " */log.jsonl";
         SCOPED_TRACE("killed at '" + moment + "' on " + std::to_string(kill.ranks) + " ranks");
-        expect_killed_at("killed", kill.ranks, moment);
+        expect_killed_at("killed", kill.ranks, moment, zero + kill.zero);
     }
     EXPECT_EQ(newest_checkpoint(out("killed"), ""), checkpoint_of(40));
     // And during a save, on several ranks and on one, before any of the calls by which its files become
@@ -272,11 +283,11 @@ TEST_P(SameBits, KilledAtRandomMomentsAndResumedOnOtherRanks) {
     for (const int ranks : {4, 1}) {
         const std::string moment = std::to_string(between(1, 24)) + " 0 */checkpoints/step-*.tmp*";
         SCOPED_TRACE("killed at '" + moment + "' on " + std::to_string(ranks) + " ranks");
-        expect_killed_at("killed", ranks, moment, "--checkpoint.every 1");
+        expect_killed_at("killed", ranks, moment, "--checkpoint.every 1 --parallel.zero 1");
         EXPECT_GT(newest_checkpoint(out("killed"), ".tmp"), newest_checkpoint(out("killed"), ""))
             << "no kill in a save";
     }
-    expect_finish("killed", 3);
+    expect_finish("killed", 3, "--parallel.zero 0");
     EXPECT_EQ(starts_of(out("killed")), 7u);
     expect_same_as_reference("killed");
 }

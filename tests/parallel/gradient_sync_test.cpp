@@ -6,6 +6,7 @@
 #include <cstring>
 #include <optional>
 #include <string>
+#include <thread>
 #include <vector>
 
 #include "model/base/error.h"
@@ -316,6 +317,74 @@ TEST_P(FourLanesTest, AStepHoldsNoMoreStagingThanItSaysAndGivesItBack) {
     EXPECT_LE(after.peak - before, sync.staging_bytes() * 9 / 8);  // size classes are at most 1/8 apart
     // NCCL's is held for good.
     EXPECT_EQ(after.peak > before, data_.size() > 1 && GetParam() != GradientRoute::kNccl);
+}
+
+// Elements of the buffer that this rank sums, by bucket.
+std::vector<std::pair<std::int64_t, std::int64_t>> own_slices(const GradientSync& sync, int rank) {
+    std::vector<std::pair<std::int64_t, std::int64_t>> slices;
+    for (const GradientLayout::Bucket& bucket : sync.layout().buckets)
+        slices.emplace_back(bucket.cuts[static_cast<std::size_t>(rank)],
+                            bucket.cuts[static_cast<std::size_t>(rank) + 1]);
+    return slices;
+}
+
+TEST_P(FourLanesTest, AShardedSumIsTheTreesInTheOwnSlicesAndEverywhereOnceTheyAreSpread) {
+    GradientSyncOptions sharded = options(4);
+    sharded.sharded = true;
+    GradientSync sync(gradients_, parameters_, stream_, sharded);
+    for (int step = 1; step <= 2; ++step) {
+        const Batch batch{step, 4, 11};
+        run_step(sync, batch);
+        for (const auto& [begin, end] : own_slices(sync, data_.rank()))
+            for (std::size_t p = 0; p < parameters_.size(); ++p) {
+                const GradientLayout::Slice& slice = sync.layout().slices[p];
+                const Values wanted = batch.sum(p, count(p), 0, 4), found = gradient(parameters_[p]);
+                for (std::int64_t at = std::max(begin, slice.begin);
+                     at < std::min(end, slice.begin + slice.count); ++at) {
+                    const auto i = static_cast<std::size_t>(at - slice.begin);
+                    ASSERT_EQ(std::memcmp(&found[i], &wanted[i], sizeof(float)), 0) << p << " " << i;
+                }
+            }
+        EXPECT_EQ(differences(batch) == 0, data_.size() == 1) << "nothing was spread";
+        sync.spread(sync.layout().buckets.size());
+        sync.await_spread(sync.layout().buckets.size());
+        EXPECT_EQ(differences(batch), 0);
+        Pending last = sync.last_spread();
+        while (!last.poll()) std::this_thread::yield();
+    }
+}
+
+TEST_P(FourLanesTest, MoreBucketsAreSpreadThanGoAtOnce) {
+    if (GetParam() != GradientRoute::kCpu) GTEST_SKIP() << "many elements";
+    ParameterList many;
+    many.add(stream_, 1, "p", Shape{18 * data_.size() * kernels::kNormBlock * 2}, InitialValues::zeros());
+    for (const bool overlap : {true, false}) {
+        GradientSync sync(gradients_, many, stream_,
+                          {.lanes = 4, .bucket_bytes = 4096, .overlap = overlap, .sharded = true});
+        const std::size_t buckets = sync.layout().buckets.size();
+        EXPECT_EQ(buckets, 9u);
+        sync.begin_step();
+        for (int lane = sync.own_lanes().begin; lane < sync.own_lanes().end; ++lane) sync.empty_lane(lane);
+        sync.finish();
+        const std::span<float> values = many[0].leaf.gradient.span<float>();
+        const auto slices = own_slices(sync, data_.rank());
+        for (std::size_t bucket = 0; bucket < buckets; ++bucket) {
+            for (std::int64_t at = slices[bucket].first; at < slices[bucket].second; ++at)
+                values[static_cast<std::size_t>(at)] = static_cast<float>(at);
+            sync.spread(bucket + 1);
+        }
+        sync.await_spread(buckets);
+        std::size_t different = 0;
+        for (std::size_t i = 0; i < values.size(); ++i) different += values[i] != static_cast<float>(i);
+        EXPECT_EQ(different, 0u);
+    }
+}
+
+TEST_P(GradientSyncTest, AShardedFastReductionIsRefused) {
+    GradientSyncOptions both = options(8);
+    both.reduction = GradientReduction::kFast;
+    both.sharded = true;
+    EXPECT_THROW(GradientSync(gradients_, parameters_, stream_, both), ConfigError);
 }
 
 TEST_P(GradientSyncTest, FewerLanesThanRanksAreRefused) {

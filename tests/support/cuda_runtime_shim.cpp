@@ -11,6 +11,7 @@
 #include <functional>
 #include <map>
 #include <memory>
+#include <mutex>
 #include <thread>
 #include <utility>
 #include <vector>
@@ -20,6 +21,10 @@
 
 namespace skein::test::shim {
 namespace {
+
+// A kernel runs with what all launches share, so threads with streams of their own take turns: a step of
+// queued work each.
+std::recursive_mutex device;
 
 constexpr std::size_t kArena = std::size_t{2} << 30, kAlignment = 256;
 
@@ -99,15 +104,18 @@ int opened = 0;
 /// Opens the device's memory while it lives.
 struct OnDevice {
     OnDevice() {
+        const std::lock_guard turn(device);
         if (opened++ == 0) memory().open(true);
     }
     ~OnDevice() {
+        const std::lock_guard turn(device);
         if (--opened == 0) memory().open(false);
     }
 };
 
 /// One step of the work that is next; whether it is done with.
 bool advance(FakeStream& stream) {
+    const std::lock_guard turn(device);
     const OnDevice here;
     const std::function<bool()> work = stream.queue.front();
     if (!work()) return false;
@@ -133,6 +141,7 @@ void queue_on(void* stream, std::function<void()> work) {
 }
 
 void queue_until(void* stream, std::function<bool()> step) {
+    const std::lock_guard turn(device);
     of(stream).queue.push_back(std::move(step));
     ++of(stream).queued;
 }
@@ -161,7 +170,12 @@ GpuProperties properties_of(int) {
     return {"CUDA on the CPU", 9, 0, kArena, 1, 13000, 13000};
 }
 
+std::size_t free_memory(int) {
+    return kArena;
+}
+
 void* make_stream(int) {
+    const std::lock_guard turn(device);
     static std::vector<std::unique_ptr<FakeStream>> streams;  // an event may outlive its stream
     return streams.emplace_back(std::make_unique<FakeStream>()).get();
 }
@@ -198,9 +212,11 @@ void make_wait(void* stream, void* event) {
 }
 
 std::byte* allocate(std::size_t bytes) {
+    const std::lock_guard turn(device);
     return memory().allocate(bytes);
 }
 void release(std::byte* block) noexcept {
+    const std::lock_guard turn(device);
     memory().release(block);
 }
 std::byte* allocate_host(std::size_t bytes) {

@@ -85,7 +85,9 @@ TEST_F(OptimizerTest, TheSquaresAreThoseOfAllParameters) {
     Optimizer optimizer({}, parameters_, stream_);
     const auto total = [&] {
         double sum = 0.0;
-        for (const double block : optimizer.square_sums().span<double>()) sum += block;
+        std::vector<double> blocks(static_cast<std::size_t>(optimizer.blocks()));
+        optimizer.square_sums(blocks.data());
+        for (const double block : blocks) sum += block;
         return sum;
     };
     set_gradients(1);

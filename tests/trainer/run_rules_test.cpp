@@ -40,6 +40,9 @@ TEST(Rules, AContradictionNamesBothOptions) {
               "option --train.micro-batch: found 9, wanted at most the batch (--train.batch is 8)");
     EXPECT_EQ(contradiction_of({{"parallel.lanes", "3"}}),
               "option --parallel.lanes: found 3, allowed is a power of two, or 0");
+    EXPECT_EQ(
+        contradiction_of({{"parallel.zero", "1"}, {"parallel.reduction", "fast"}}),
+        "option --parallel.zero: found 1, wanted 0 with the fast reduction (--parallel.reduction is fast)");
     EXPECT_EQ(contradiction_of({{"train.steps", "50"}, {"schedule.warmup", "100"}}),
               "option --schedule.warmup: found 100, wanted no more updates than the horizon has "
               "(--train.steps is 50)");

@@ -32,7 +32,7 @@ class TrainerTest : public testing::Test {
         TrainObserver observer;
         observer.line = [&](const std::string& line) { lines_ += line + "\n"; };
         Trainer trainer(
-            request, world_, data_, [](const std::function<void()>& part) { part(); }, observer);
+            request, world_, [](const std::function<void()>& part) { part(); }, observer);
         return trainer.run(stop);
     }
 
@@ -44,7 +44,7 @@ class TrainerTest : public testing::Test {
     }
 
     TemporaryFolder folder_;
-    SoloCommunicator world_, data_;
+    SoloCommunicator world_;
     std::string lines_;
 };
 

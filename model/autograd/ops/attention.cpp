@@ -42,6 +42,7 @@ kernels::AttentionArgs base_args(const AttentionOptions& options) {
     }
     args.dropout = options.dropout;
     args.first_sample = options.first_sample;
+    args.first_head = options.first_head;
     return args;
 }
 
@@ -68,6 +69,7 @@ Var attend(const Var& query, const Var& key_value, const Packing& packing, const
     args.output_stride = width;
     args.log_sum_exp = log_sum_exp ? log_sum_exp.data<float>() : nullptr;
     tape.stream().run([&](auto& s) { kernels::attention(s, args); });
+    tape.inexact(y, Tape::Inexact::kResult);
 
     // the tensors behind the pointers in args, kept until backward
     struct Kept {
@@ -85,10 +87,12 @@ Var attend(const Var& query, const Var& key_value, const Packing& packing, const
     return tape.record(
         y, {query, key_value, options.bias},
         [query_node = NodeRef(query), key_value_node = NodeRef(key_value), bias_node = NodeRef(options.bias),
-         packing, args, packed, kept = std::move(kept)](Tape& t, const Tensor& dy) {
+         packing, args, packed, reads_all = options.stored_heads() == options.key_value_heads,
+         kept = std::move(kept)](Tape& t, const Tensor& dy) {
             const Tensor dquery = Tensor::empty(t.stream(), kept.query.dtype(), kept.query.shape());
+            const auto make = reads_all ? Tensor::empty : Tensor::zeros;
             const Tensor dkey_value =
-                packed ? dquery : Tensor::empty(t.stream(), kept.key_value.dtype(), kept.key_value.shape());
+                packed ? dquery : make(t.stream(), kept.key_value.dtype(), kept.key_value.shape());
             const Tensor dbias = t.needs_gradient(bias_node)
                                      ? Tensor::empty(t.stream(), DType::f32, kept.bias.shape())
                                      : Tensor{};
@@ -104,6 +108,8 @@ Var attend(const Var& query, const Var& key_value, const Packing& packing, const
             back.value_gradient_stride = packing.value_stride;
             back.bias_gradient = dbias ? dbias.data<float>() : nullptr;
             t.stream().run([&](auto& s) { kernels::attention_backward(s, back); });
+            t.inexact(dquery, Tape::Inexact::kGradient);
+            if (!packed) t.inexact(dkey_value, Tape::Inexact::kGradient);
             if (t.needs_gradient(query_node)) t.pass_gradient(query_node, dquery);
             if (!packed && t.needs_gradient(key_value_node)) t.pass_gradient(key_value_node, dkey_value);
             if (dbias) t.pass_gradient(bias_node, dbias);
@@ -122,11 +128,12 @@ Var self_attention(const Var& qkv, const AttentionOptions& options) {
 
 Var cross_attention(const Var& query, const Var& key_value, const AttentionOptions& options) {
     const std::int64_t width = options.heads * options.head_width;
-    const std::int64_t kv_width = options.key_value_heads * options.head_width;
+    const std::int64_t kv_width = options.stored_heads() * options.head_width;
     check_shape("cross_attention", "query", query.shape(), {options.batch * options.query_length, width});
     check_shape("cross_attention", "key_value", key_value.shape(),
                 {options.batch * options.key_length, 2 * kv_width});
-    return attend(query, key_value, {width, 2 * kv_width, 2 * kv_width, 0, kv_width}, options);
+    const std::int64_t first = options.first_key_value_head * options.head_width;
+    return attend(query, key_value, {width, 2 * kv_width, 2 * kv_width, first, kv_width + first}, options);
 }
 
 Tensor cached_attention(Stream& stream, const Tensor& query, const Tensor& keys, const Tensor& values,
@@ -136,9 +143,9 @@ Tensor cached_attention(Stream& stream, const Tensor& query, const Tensor& keys,
     kernels::AttentionArgs args = base_args(options);
     args.query = query.operand();
     args.query_stride = query.shape()[1];
-    args.key = keys.operand();
-    args.value = values.operand();
-    args.key_stride = args.value_stride = options.key_value_heads * options.head_width;
+    args.key = keys.operand() + options.first_key_value_head * options.head_width;
+    args.value = values.operand() + options.first_key_value_head * options.head_width;
+    args.key_stride = args.value_stride = options.stored_heads() * options.head_width;
     args.output = y.operand();
     args.output_stride = width;
     stream.run([&](auto& s) { kernels::attention(s, args); });

@@ -9,12 +9,13 @@
 namespace skein {
 namespace {
 
-// Rows whose logits are held at a time: a function of vocabulary and device alone. A block's weight gradient
-// is a pass over the whole weight, so blocks are as large as 64 MiB of logits allow, 1 GiB on a GPU, but of
-// at least 64 rows.
-std::int64_t rows_at_a_time(Device device, std::int64_t vocabulary) {
+// Rows whose logits are held at a time: a function of device and vocabulary alone, which `ranks` ranks may
+// share: the same on all of them, though their parts of it differ. A block's weight gradient is a pass over
+// the whole weight, so blocks are as large as 64 MiB of logits allow, 1 GiB on a GPU, but of at least 64
+// rows.
+std::int64_t rows_at_a_time(Device device, std::int64_t vocabulary, int ranks) {
     const std::int64_t bytes = std::int64_t{device == Device::cpu ? 64 : 1024} << 20;
-    return std::max<std::int64_t>(64, bytes / (4 * vocabulary) / 64 * 64);
+    return std::max<std::int64_t>(64, bytes * ranks / (4 * vocabulary) / 64 * 64);
 }
 
 template <class T>
@@ -25,6 +26,32 @@ Tensor sum_samples(Stream& stream, const Tensor& of_rows, std::int64_t length) {
     return out;
 }
 
+// Room for a T of each row, and everyone's.
+template <class T>
+struct OfRows {
+    static_assert(sizeof(T) % 8 == 0);
+    Tensor own;
+    OfRows(Stream& stream, std::int64_t rows)
+        : own(Tensor::empty(stream, DType::i64, {rows * static_cast<std::int64_t>(sizeof(T) / 8)})) {}
+    T* data() const { return reinterpret_cast<T*>(own.raw()); }
+};
+
+void cross_entropy(Stream& stream, const kernels::CrossEntropyArgs& args, TensorGroup* group) {
+    if (!group) return stream.run([&](auto& s) { kernels::cross_entropy(s, args); });
+    using namespace kernels;
+    VocabularyParts all;
+    all.count = group->size();
+    const OfRows<VocabularyPart> part(stream, args.rows);
+    stream.run([&](auto& s) { cross_entropy_parts(s, args, part.data()); });
+    const Tensor parts = group->all_gather(stream, part.own);
+    all.parts = reinterpret_cast<const VocabularyPart*>(parts.raw());
+    const OfRows<VocabularySums> sum(stream, args.rows);
+    stream.run([&](auto& s) { cross_entropy_sums(s, args, all, sum.data()); });
+    const Tensor sums = group->all_gather(stream, sum.own);
+    all.sums = reinterpret_cast<const VocabularySums*>(sums.raw());
+    stream.run([&](auto& s) { cross_entropy_of_parts(s, args, all); });
+}
+
 }  // namespace
 
 LossSums linear_cross_entropy(const Var& hidden, const Var& weight, const Tensor& targets,
@@ -33,6 +60,9 @@ LossSums linear_cross_entropy(const Var& hidden, const Var& weight, const Tensor
     Stream& stream = tape.stream();
     const std::int64_t rows = hidden.shape()[0], width = weight.shape()[1], vocabulary = weight.shape()[0];
     check_shape("linear_cross_entropy", "hidden", hidden.shape(), {rows, width});
+    if (options.group && options.first_id + vocabulary > options.vocabulary)
+        throw ShapeError(text("linear_cross_entropy: ids to ", options.first_id + vocabulary,
+                              " of a shared vocabulary of ", options.vocabulary));
     if (targets.elements() != rows || rows % options.length != 0)
         throw ShapeError(text("linear_cross_entropy: targets are ", targets.shape(), " for ", rows,
                               " rows in samples of ", options.length));
@@ -45,7 +75,9 @@ LossSums linear_cross_entropy(const Var& hidden, const Var& weight, const Tensor
         dhidden = tape.gradient_slot(hidden);
         dweight = tape.gradient_slot(weight);
     }
-    const std::int64_t block = std::min(rows, rows_at_a_time(stream.device(), vocabulary));
+    const std::int64_t block = std::min(
+        rows, options.group ? rows_at_a_time(stream.device(), options.vocabulary, options.group->size())
+                            : rows_at_a_time(stream.device(), vocabulary, 1));
     const Tensor buffer = Tensor::empty(stream, DType::f32, {block, vocabulary});
     // the products with dlogits want them in the dtype of hidden and weight
     const DType dtype = hidden.value().dtype();
@@ -67,9 +99,11 @@ LossSums linear_cross_entropy(const Var& hidden, const Var& weight, const Tensor
         args.loss = loss.data<double>() + first;
         args.nll = nll.data<double>() + first;
         args.correct = correct.data<std::int64_t>() + first;
-        stream.run([&](auto& s) { kernels::cross_entropy(s, args); });
+        args.first_id = options.first_id;
+        cross_entropy(stream, args, options.group);
         if (!tape.records()) continue;
         const Tensor dlogits = gradient_buffer.view(0, {count, vocabulary});
+        tape.inexact(dlogits, Tape::Inexact::kLogitGradient);
         // [count, width] = [count, vocabulary] · [vocabulary, width];  [vocabulary, width] (+)= dlogitsᵀ · h
         matmul(stream, {.accumulate = dhidden.accumulate}, dlogits, weight.value(),
                dhidden.target.view(first * width, {count, width}));

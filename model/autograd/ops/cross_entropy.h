@@ -1,6 +1,7 @@
 #pragma once
 
 #include "model/autograd/tape.h"
+#include "model/autograd/tensor_group.h"
 
 namespace skein {
 
@@ -13,6 +14,12 @@ struct LossOptions {
     const float* device_scale = nullptr;
     /// Tokens a sample has in `hidden`.
     std::int64_t length = 1;
+    /// The ranks that share the vocabulary out, each with the rows of weight from first_id on, in the order
+    /// of ranks; null: weight is whole. They tell each other 40 bytes a row in two rounds; the logits stay where they are.
+    /// The gradient of hidden is then this rank's part of it.
+    TensorGroup* group = nullptr;
+    std::int64_t first_id = 0;
+    std::int64_t vocabulary = 0;  ///< of all of the group's ranks together
 };
 
 /// Sums over the real target tokens of each sample, in order, in fp64.

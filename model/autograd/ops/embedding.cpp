@@ -6,7 +6,7 @@
 namespace skein {
 
 Var embedding(const Var& table, const Var& positions, const Tensor& ids, float scale,
-              const kernels::Dropout& dropout, const kernels::RowPlace& place) {
+              const kernels::Dropout& dropout, const kernels::RowPlace& place, const TableIds& of_table) {
     Tape& tape = table.tape();
     const std::int64_t vocabulary = table.shape()[0], width = table.shape()[1], rows = ids.elements();
     if (positions) {
@@ -17,6 +17,7 @@ Var embedding(const Var& table, const Var& positions, const Tensor& ids, float s
     }
     const Tensor y = Tensor::empty(tape.stream(), table.value().dtype(), {rows, width});
     kernels::EmbeddingArgs args{.rows = rows, .width = width, .vocabulary = vocabulary};
+    args.first_id = of_table.first;
     args.ids = ids.data<std::int32_t>();
     args.table = table.value().operand();
     if (positions) args.positions = positions.value().operand();
@@ -29,7 +30,7 @@ Var embedding(const Var& table, const Var& positions, const Tensor& ids, float s
     return tape.record(
         y, {table, positions},
         [table_node = NodeRef(table), positions_node = NodeRef(positions), ids, scale, dropout, place,
-         vocabulary, context = positions ? positions.shape()[0] : 0](Tape& t, const Tensor& dy) {
+         of_table, vocabulary, context = positions ? positions.shape()[0] : 0](Tape& t, const Tensor& dy) {
             Tensor masked = dy;
             if (dropout) {
                 masked = Tensor::empty(t.stream(), dy.dtype(), dy.shape());
@@ -40,6 +41,8 @@ Var embedding(const Var& table, const Var& positions, const Tensor& ids, float s
             }
             kernels::EmbeddingBackwardArgs back{
                 .rows = dy.shape()[0], .width = dy.shape()[1], .vocabulary = vocabulary};
+            back.first_id = of_table.first;
+            back.ids_end = of_table.end;
             back.context = context;
             back.ids = ids.data<std::int32_t>();
             back.dy = masked.operand();

@@ -5,7 +5,7 @@
 namespace skein {
 
 Var feed_forward(const Var& x, const FeedForwardWeights& weights, Activation activation,
-                 const kernels::Dropout& dropout, const kernels::RowPlace& place) {
+                 const kernels::Dropout& dropout, const kernels::RowPlace& place, BiasUse use_b2) {
     Tape& tape = x.tape();
     Stream& stream = tape.stream();
     const std::int64_t rows = x.shape()[0], width = weights.w1.shape()[1], hidden = weights.w1.shape()[0];
@@ -28,10 +28,11 @@ Var feed_forward(const Var& x, const FeedForwardWeights& weights, Activation act
                                    tensor.operand(), tensor.operand());
         });
     };
+    tape.inexact(a, Tape::Inexact::kResult);
     drop(stream, a);
     Tensor y = Tensor::empty(stream, dtype, {rows, width});
     matmul(stream, {.b_transposed = true}, a, weights.w2.value(), y,
-           weights.b2 ? weights.b2.value() : Tensor{});
+           weights.b2 && use_b2 == BiasUse::kAdd ? weights.b2.value() : Tensor{});
 
     return tape.record(
         y, {x, weights.w1, weights.b1, weights.w2, weights.b2},
@@ -44,6 +45,7 @@ Var feed_forward(const Var& x, const FeedForwardWeights& weights, Activation act
             matmul(t.stream(),
                    {.epilogue = gelu ? kernels::Epilogue::kGeluBackward : kernels::Epilogue::kReluBackward},
                    dy, w2, dz, {}, gelu ? before : a);
+            t.inexact(dz, Tape::Inexact::kGradient);
             drop(t.stream(), dz);
             linear_weight_gradients(t, dz, x, w1_node, b1_node);
             if (t.needs_gradient(x_node)) matmul_into(t, {}, dz, w1, x_node);

@@ -1,5 +1,6 @@
 #pragma once
 
+#include "model/autograd/ops/linear.h"
 #include "model/autograd/tape.h"
 #include "model/kernels/dropout.h"
 #include "model/kernels/elementwise.h"
@@ -14,9 +15,10 @@ struct FeedForwardWeights {
 };
 
 /// y = dropout(activation(x · w1ᵀ + b1)) · w2ᵀ + b2 (Vaswani et al., 2017, equation 2; GELU as in GPT). x, y:
-/// [rows, width]. One op, so that the activation and its derivative run while a tile of the product is in
-/// cache.
+/// [rows, width]; place: of a [rows, hidden] buffer. One op, so that the activation and its derivative run
+/// while a tile of the product is in cache.
 Var feed_forward(const Var& x, const FeedForwardWeights& weights, Activation activation,
-                 const kernels::Dropout& dropout, const kernels::RowPlace& place);
+                 const kernels::Dropout& dropout, const kernels::RowPlace& place,
+                 BiasUse use_b2 = BiasUse::kAdd);
 
 }  // namespace skein

@@ -10,8 +10,8 @@ struct Saved {
     Tensor mean, rstd;
 };
 
-Saved forward(Stream& stream, kernels::LayerNormArgs& args, const Var& gamma, const Var& beta,
-              const Tensor& y) {
+Saved forward(Tape& tape, kernels::LayerNormArgs& args, const Var& gamma, const Var& beta, const Tensor& y) {
+    Stream& stream = tape.stream();
     Saved saved{Tensor::empty(stream, DType::f32, {args.rows}),
                 Tensor::empty(stream, DType::f32, {args.rows})};
     args.gamma = gamma.value().data<float>();
@@ -20,6 +20,9 @@ Saved forward(Stream& stream, kernels::LayerNormArgs& args, const Var& gamma, co
     args.mean = saved.mean.data<float>();
     args.rstd = saved.rstd.data<float>();
     stream.run([&](auto& s) { kernels::layer_norm(s, args); });
+    tape.inexact(y, Tape::Inexact::kResult);
+    tape.inexact(saved.mean, Tape::Inexact::kMean);
+    tape.inexact(saved.rstd, Tape::Inexact::kScale);
     return saved;
 }
 
@@ -46,6 +49,7 @@ Var record_norm(const Var& sum, const Var& gamma, const Var& beta, const Saved& 
                                      args.accumulate_beta = dbeta.accumulate;
                                  }
                                  t.stream().run([&](auto& s) { kernels::layer_norm_backward(s, args); });
+                                 t.inexact(dsum.target, Tape::Inexact::kGradient);
                              });
 }
 
@@ -59,12 +63,12 @@ void check(const char* op, const Var& x, const Var& gamma, const Var& beta) {
 
 Var layer_norm(const Var& x, const Var& gamma, const Var& beta, float epsilon) {
     check("layer_norm", x, gamma, beta);
-    Stream& stream = x.tape().stream();
-    const Tensor y = Tensor::empty(stream, x.value().dtype(), x.shape());
+    Tape& tape = x.tape();
+    const Tensor y = Tensor::empty(tape.stream(), x.value().dtype(), x.shape());
     kernels::LayerNormArgs args{.rows = x.shape()[0], .width = x.shape()[1]};
     args.x = x.value().operand();
     args.epsilon = epsilon;
-    const Saved saved = forward(stream, args, gamma, beta, y);
+    const Saved saved = forward(tape, args, gamma, beta, y);
     return record_norm(x, gamma, beta, saved, y);
 }
 
@@ -82,7 +86,7 @@ ResidualNorm add_norm(const Var& x, const Var& delta, const kernels::Dropout& dr
     args.place = place;
     args.sum = total.operand();
     args.epsilon = epsilon;
-    const Saved saved = forward(tape.stream(), args, gamma, beta, y);
+    const Saved saved = forward(tape, args, gamma, beta, y);
 
     const Var sum = tape.record(
         total, {x, delta},

@@ -1,5 +1,7 @@
 #include "model/autograd/ops/matmul.h"
 
+#include <vector>
+
 #include "model/kernels/elementwise.h"
 
 namespace skein {
@@ -29,13 +31,26 @@ void matmul(Stream& stream, const MatmulOptions& options, const Tensor& a, const
         args.aux = aux.operand();
         args.ld_aux = args.n;
     }
+    if (stream.plans() && stream.device() == Device::cpu) {
+        // of all kernels' scratch the only one that is not small beside the operands
+        std::vector<BlockRef> scratch;
+        for (const std::size_t bytes : kernels::gemm_scratch(args))
+            scratch.push_back(stream.pool().allocate(bytes));
+    }
     stream.run([&](auto& s) { kernels::gemm(s, args); });
+}
+
+Tensor as_matrix(const Tensor& tensor) {
+    const std::int64_t columns = tensor.shape()[tensor.shape().rank() - 1];
+    std::int64_t rows = 1;
+    for (int axis = 0; axis + 1 < tensor.shape().rank(); ++axis) rows *= tensor.shape()[axis];
+    return tensor.reshape({rows, columns});
 }
 
 void matmul_into(Tape& tape, MatmulOptions options, const Tensor& a, const Tensor& b, NodeRef node) {
     const GradientSlot slot = tape.gradient_slot(node);
     options.accumulate = slot.accumulate;
-    matmul(tape.stream(), options, a, b, slot.target);
+    matmul(tape.stream(), options, a, b, as_matrix(slot.target));
 }
 
 void linear_weight_gradients(Tape& tape, const Tensor& dy, const Tensor& x, NodeRef weight, NodeRef bias) {

@@ -17,6 +17,9 @@ struct MatmulOptions {
 void matmul(Stream& stream, const MatmulOptions& options, const Tensor& a, const Tensor& b, const Tensor& c,
             const Tensor& bias = {}, const Tensor& aux = {});
 
+/// The same elements as a matrix: all axes but the last are its rows.
+Tensor as_matrix(const Tensor& tensor);
+
 /// op(a) · op(b) as one contribution to the gradient of `node`.
 void matmul_into(Tape& tape, MatmulOptions options, const Tensor& a, const Tensor& b, NodeRef node);
 

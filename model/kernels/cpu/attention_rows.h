@@ -88,7 +88,8 @@ struct AttentionRows {
     /// The dropout factors of n keys of one row, and of those after it up to a multiple of 64.
     void keep_mask(std::int64_t row, std::int64_t first_key, std::int64_t n, float* to) const {
         simd::keep_mask(args.dropout, static_cast<std::uint32_t>(args.first_sample + sample),
-                        static_cast<std::uint32_t>(position(row)), static_cast<std::uint32_t>(head(row)),
+                        static_cast<std::uint32_t>(position(row)),
+                        static_cast<std::uint32_t>(args.first_head + head(row)),
                         static_cast<std::uint32_t>(first_key),
                         (n + simd::kMaskRun - 1) / simd::kMaskRun * simd::kMaskRun, to);
     }

@@ -31,8 +31,7 @@ void fp32_dropout(CpuStream& stream, const Dropout& dropout, const RowPlace& pla
                   std::int64_t width, const float* x, float* y, bool accumulate) {
     parallel_blocks(stream.threads, rows, 16, [&](std::int64_t begin, std::int64_t end) {
         for (std::int64_t r = begin; r < end; ++r) {
-            RowMask mask(dropout, place.first_sample + r / place.positions,
-                         place.first_position + r % place.positions);
+            RowMask mask(dropout, place, r);
             const float* from = x + r * width;
             float* to = y + r * width;
             for_lanes(width, [&](std::int64_t c, auto lanes) {

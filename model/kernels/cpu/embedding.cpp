@@ -12,12 +12,17 @@ namespace {
 
 using namespace simd;
 
-// A stable counting sort: rows of id v are order[first[v]] ... order[first[v + 1] - 1], in ascending order.
+// A stable counting sort: rows of the table's row v are order[first[v]] ... order[first[v + 1] - 1], in
+// ascending order.
 void group_rows_by_id(const EmbeddingBackwardArgs& args, std::int32_t* first, std::int32_t* order) {
     std::fill_n(first, args.vocabulary + 1, 0);
-    for (std::int64_t r = 0; r < args.rows; ++r) ++first[args.ids[r] + 1];
+    const auto for_own_rows = [&](const auto& body) {
+        for (std::int64_t r = 0; r < args.rows; ++r)
+            if (const std::int64_t v = args.ids[r] - args.first_id; v >= 0 && v < args.vocabulary) body(r, v);
+    };
+    for_own_rows([&](std::int64_t, std::int64_t v) { ++first[v + 1]; });
     for (std::int64_t v = 0; v < args.vocabulary; ++v) first[v + 1] += first[v];
-    for (std::int64_t r = 0; r < args.rows; ++r) order[first[args.ids[r]]++] = static_cast<std::int32_t>(r);
+    for_own_rows([&](std::int64_t r, std::int64_t v) { order[first[v]++] = static_cast<std::int32_t>(r); });
     for (std::int64_t v = args.vocabulary; v > 0; --v) first[v] = first[v - 1];
     first[0] = 0;
 }
@@ -72,11 +77,16 @@ void position_gradient(CpuStream& stream, const EmbeddingBackwardArgs& args) {
 void fp32_embedding(CpuStream& stream, const EmbeddingArgs& args) {
     parallel_blocks(stream.threads, args.rows, 32, [&](std::int64_t begin, std::int64_t end) {
         for (std::int64_t r = begin; r < end; ++r) {
-            const std::int64_t position = args.place.first_position + r % args.place.positions;
-            const float* token = args.table.f32() + args.ids[r] * args.width;
-            const float* offset = args.positions ? args.positions.f32() + position * args.width : nullptr;
+            const std::int64_t id = args.ids[r] - args.first_id;
             float* y = args.y.f32() + r * args.width;
-            RowMask mask(args.dropout, args.place.first_sample + r / args.place.positions, position);
+            if (id < 0 || id >= args.vocabulary) {
+                std::fill_n(y, args.width, 0.0f);
+                continue;
+            }
+            const float* token = args.table.f32() + id * args.width;
+            const float* offset =
+                args.positions ? args.positions.f32() + args.place.position(r) * args.width : nullptr;
+            RowMask mask(args.dropout, args.place, r);
             for_lanes(args.width, [&](std::int64_t c, auto lanes) {
                 F8 value = load(token + c, lanes) * splat(args.scale);
                 if (offset) value += load(offset + c, lanes);

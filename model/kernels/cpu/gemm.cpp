@@ -122,18 +122,30 @@ void multiply_few_rows(const GemmArgs& args, int threads) {
     });
 }
 
+/// The blocks that multiply_blocks packs.
+struct Packing {
+    std::int64_t block;  // of k
+    bool pack_a;
+    std::int64_t most_columns, most_rows;
+
+    std::size_t bytes() const {
+        return static_cast<std::size_t>((most_columns + (pack_a ? most_rows : 0)) * block) * sizeof(float);
+    }
+};
+
+Packing packing_of(const GemmArgs& args) {
+    const bool pack_a = args.transpose_a || args.n >= kManyColumns;
+    return {block_of(args.k), pack_a, std::min(round_up(args.n, kTileColumns), kBlockColumns),
+            pack_a ? std::min(round_up(args.m, kTileRows), kBlockRows) : args.m};
+}
+
 /// The general case: blocks of b, and of a if it is transposed, are packed together by all threads, which
 /// then share out the block of c between them.
 void multiply_blocks(CpuStream& stream, const GemmArgs& args, int threads) {
-    const std::int64_t block = block_of(args.k);
-    const bool pack_a = args.transpose_a || args.n >= kManyColumns;
-    const std::int64_t most_columns = std::min(round_up(args.n, kTileColumns), kBlockColumns);
-    const std::int64_t most_rows = pack_a ? std::min(round_up(args.m, kTileRows), kBlockRows) : args.m;
-    const std::int64_t b_size = most_columns * block;
-    const std::int64_t a_size = pack_a ? most_rows * block : 0;
-    const BlockRef scratch = stream.pool->allocate(static_cast<std::size_t>(a_size + b_size) * sizeof(float));
+    const auto [block, pack_a, most_columns, most_rows] = packing_of(args);
+    const BlockRef scratch = stream.pool->allocate(packing_of(args).bytes());
     float* const packed_b = reinterpret_cast<float*>(scratch.get()->data);
-    float* const packed_a = packed_b + b_size;
+    float* const packed_a = packed_b + most_columns * block;
 
     for (std::int64_t column = 0; column < args.n; column += most_columns) {
         const std::int64_t columns = std::min(most_columns, args.n - column);
@@ -202,6 +214,20 @@ void gemm(CpuStream& stream, const GemmArgs& args) {
                                                    : fp32.read_back(args.aux, args.m, args.n, widened.ld_aux);
     fp32_gemm(stream, widened);
     fp32.finish();
+}
+
+std::vector<std::size_t> gemm_scratch(const GemmArgs& args) {
+    std::vector<std::size_t> blocks;
+    const auto widened = [&](ConstOperand operand, std::int64_t elements) {
+        if (operand && !operand.is_f32())
+            blocks.push_back(static_cast<std::size_t>(elements) * sizeof(float));
+    };
+    widened(args.a, args.m * args.k);
+    widened(args.b, args.k * args.n);
+    widened(args.c, args.m * args.n);
+    widened(args.aux, args.m * args.n);
+    if (args.m > kFewRows && args.n > 0 && args.k > 0) blocks.push_back(packing_of(args).bytes());
+    return blocks;
 }
 
 std::string matmul_library(const CpuStream&) {

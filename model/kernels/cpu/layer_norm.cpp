@@ -20,8 +20,7 @@ void add_residual(const LayerNormArgs& args, std::int64_t r) {
     const float* delta = args.delta.f32() + r * args.width;
     float* sum = args.sum.f32() + r * args.width;
     if (args.dropout) {
-        RowMask mask(args.dropout, args.place.first_sample + r / args.place.positions,
-                     args.place.first_position + r % args.place.positions);
+        RowMask mask(args.dropout, args.place, r);
         for_lanes(args.width, [&](std::int64_t c, auto lanes) {
             store(sum + c, fma(load(delta + c, lanes), mask.at(c), load(x + c, lanes)), lanes);
         });

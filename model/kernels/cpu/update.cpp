@@ -2,11 +2,31 @@
 
 #include <algorithm>
 #include <cmath>
+#include <cstring>
 
 #include "model/base/parallel_for.h"
 #include "model/kernels/cpu/fp32_operands.h"
 
 namespace skein::kernels {
+namespace {
+
+struct AdamFactors {
+    float gradient_scale, coupled_decay, keep, step, inverse_correction2;
+};
+
+/// The arrays do not overlap.
+void update(const AdamArgs& args, const AdamFactors& by, std::int64_t count,
+            const float* __restrict__ gradient, float* __restrict__ p, float* __restrict__ m,
+            float* __restrict__ v) {
+    for (std::int64_t i = 0; i < count; ++i) {
+        const float g = gradient[i] * by.gradient_scale + by.coupled_decay * p[i];
+        m[i] = args.beta1 * m[i] + (1.0f - args.beta1) * g;
+        v[i] = args.beta2 * v[i] + (1.0f - args.beta2) * g * g;
+        p[i] = by.keep * p[i] - by.step * m[i] / (std::sqrt(v[i] * by.inverse_correction2) + args.epsilon);
+    }
+}
+
+}  // namespace
 
 std::vector<TensorBlock> blocks_of(const std::vector<AdamTensor>& tensors) {
     std::vector<TensorBlock> blocks;
@@ -42,18 +62,27 @@ void adam(CpuStream& stream, const AdamArgs& args) {
         const AdamTensor& tensor = args.list.tensors[args.list.blocks[block].tensor];
         const std::int64_t first = args.list.blocks[block].block * kNormBlock;
         const std::int64_t count = std::min(kNormBlock, tensor.count - first);
-        float* __restrict__ p = tensor.parameter + first;
-        float* __restrict__ m = tensor.moment1 + first;
-        float* __restrict__ v = tensor.moment2 + first;
-        const float* __restrict__ gradient = tensor.gradient + first;
-        const float keep = 1.0f - end.rate * tensor.decoupled_decay;
-        for (std::int64_t i = 0; i < count; ++i) {
-            const float g = gradient[i] * end.gradient_scale + tensor.coupled_decay * p[i];
-            m[i] = args.beta1 * m[i] + (1.0f - args.beta1) * g;
-            v[i] = args.beta2 * v[i] + (1.0f - args.beta2) * g * g;
-            p[i] = keep * p[i] - step * m[i] / (std::sqrt(v[i] * inverse_correction2) + args.epsilon);
-        }
-        if (tensor.copy) narrow(p, Operand(tensor.copy, args.list.copies) + first, count);
+        float* parameter = tensor.parameter + first;
+        const AdamFactors factors{end.gradient_scale, tensor.coupled_decay,
+                                  1.0f - end.rate * tensor.decoupled_decay, step, inverse_correction2};
+        update(args, factors, count, tensor.gradient + first, parameter, tensor.moment1 + first,
+               tensor.moment2 + first);
+        if (tensor.sent)
+            std::memcpy(tensor.sent + first, parameter, static_cast<std::size_t>(count) * sizeof(float));
+        if (tensor.copy) narrow(parameter, Operand(tensor.copy, args.list.copies) + first, count);
+    });
+}
+
+void take_parameters(CpuStream& stream, const TakeArgs& args) {
+    if (args.end->skipped != 0) return;
+    parallel_for_uneven(stream.threads, args.list.block_count, [&](std::int64_t block) {
+        const AdamTensor& tensor = args.list.tensors[args.list.blocks[block].tensor];
+        const std::int64_t first = args.list.blocks[block].block * kNormBlock;
+        const std::int64_t count = std::min(kNormBlock, tensor.count - first);
+        const float* sent = tensor.gradient + first;
+        if (tensor.parameter)
+            std::memcpy(tensor.parameter + first, sent, static_cast<std::size_t>(count) * sizeof(float));
+        if (tensor.copy) narrow(sent, Operand(tensor.copy, args.list.copies) + first, count);
     });
 }
 

@@ -214,7 +214,7 @@ __device__ inline void load_kept(const AttentionArgs& args, const HeadPlace& pla
         const PhiloxBlock words =
             philox({static_cast<std::uint32_t>(group), static_cast<std::uint32_t>(query + args.query_offset),
                     static_cast<std::uint32_t>(args.first_sample + place.sample),
-                    static_cast<std::uint32_t>(place.head)},
+                    static_cast<std::uint32_t>(args.first_head + place.head)},
                    args.dropout.key);
         unsigned bits = 0;
         SKEIN_UNROLL

@@ -4,6 +4,7 @@
 #include "model/kernels/cuda/element_type.cuh"
 #include "model/kernels/cuda/math.cuh"
 #include "model/kernels/cuda/reduce.cuh"
+#include "model/kernels/row_loss.h"
 
 namespace skein::kernels {
 namespace cuda {
@@ -43,21 +44,26 @@ __device__ inline void pad_row(const CrossEntropyArgs& args, T* gradient, std::i
     }
 }
 
-/// A block a row. T: the gradient's, which in fp32 may lie where the logits do: a thread reads each of its
-/// logits before it writes there.
-template <class T>
-__global__ void __launch_bounds__(kRowThreads) cross_entropy_kernel(CrossEntropyArgs args, bool aligned) {
-    const std::int64_t r = block_index(), vocabulary = args.vocabulary;
+/// The same on all threads of the block.
+__device__ inline VocabularyPart part_of_row(const CrossEntropyArgs& args, std::int64_t r, bool aligned) {
+    const std::int64_t vocabulary = args.vocabulary, target = args.targets[r] - args.first_id;
     const float* x = args.logits + r * vocabulary;
-    T* gradient = args.gradient ? static_cast<T*>(args.gradient.data) + r * vocabulary : nullptr;
-    const std::int32_t target = args.targets[r];
-    if (target < 0) return pad_row(args, gradient, r, aligned);
-    const float target_logit = x[target];  // read by all before the barriers below, written after them
+    VocabularyPart part;
+    part.ids = vocabulary;
+    const bool holds = target >= 0 && target < vocabulary;
+    if (holds) part.target = x[target];  // read by all before the barriers below, written after them
     const Largest largest = largest_of_row(x, vocabulary, aligned);
-    const float highest = largest.value;
+    part.highest = largest.value;
+    part.target_is_first = holds && largest.index == target ? 1 : 0;
+    return part;
+}
 
+/// Likewise.
+__device__ inline VocabularySums sums_of_row(const CrossEntropyArgs& args, std::int64_t r, float highest,
+                                             bool aligned) {
+    const float* x = args.logits + r * args.vocabulary;
     double sums[2] = {0.0, 0.0};  // of the exponentials, and of x - highest
-    for_own_eights(vocabulary, [&](std::int64_t c, std::int64_t left) {
+    for_own_eights(args.vocabulary, [&](std::int64_t c, std::int64_t left) {
         Eight value = load_eight(x + c, left, aligned, highest), e;
         for (int i = 0; i < 8; ++i) {
             value.v[i] -= highest;
@@ -67,14 +73,27 @@ __global__ void __launch_bounds__(kRowThreads) cross_entropy_kernel(CrossEntropy
         sums[1] += static_cast<double>(sum_of(value));
     });
     block_sums(sums);
-    const double total = sums[0], share = args.smoothing / static_cast<double>(vocabulary);
+    return {sums[0], sums[1]};
+}
 
+/// Part i of the row is all.parts[i · rows + row_of_parts]. A thread reads each of its logits before it
+/// writes there.
+template <class T>
+__device__ inline void finish_row(const CrossEntropyArgs& args, T* gradient, std::int64_t r,
+                                  const VocabularyParts& all, std::int64_t rows, std::int64_t row_of_parts,
+                                  bool aligned) {
+    const float* x = args.logits + r * args.vocabulary;
+    const RowLoss row = row_loss(all, rows, row_of_parts, args.targets[r], args.smoothing,
+                                 [](double value) { return log(value); });
     if (gradient) {
+        const float highest = highest_of(all, rows, row_of_parts);
+        const std::int64_t target = args.targets[r] - args.first_id;
         const double scale = static_cast<double>(args.device_scale ? args.gradient_scale * *args.device_scale
                                                                    : args.gradient_scale);
-        const auto factor = static_cast<float>(scale / total), uniform = static_cast<float>(-share * scale);
+        const auto factor = static_cast<float>(scale / row.total),
+                   uniform = static_cast<float>(-row.uniform_share * scale);
         const auto of_target = static_cast<float>((1.0 - args.smoothing) * scale);
-        for_own_eights(vocabulary, [&](std::int64_t c, std::int64_t left) {
+        for_own_eights(args.vocabulary, [&](std::int64_t c, std::int64_t left) {
             Eight value = load_eight(x + c, left, aligned);
             for (int i = 0; i < 8; ++i) {
                 value.v[i] = fmaf(exp_of(value.v[i] - highest), factor, uniform);
@@ -84,13 +103,54 @@ __global__ void __launch_bounds__(kRowThreads) cross_entropy_kernel(CrossEntropy
         });
     }
     if (thread_index() == 0) {
-        const double log_total = log(total);
-        const double nll = log_total - (static_cast<double>(target_logit) - static_cast<double>(highest));
-        args.nll[r] = nll;
-        args.loss[r] =
-            (1.0 - args.smoothing) * nll + share * (static_cast<double>(vocabulary) * log_total - sums[1]);
-        args.correct[r] = largest.index == target ? 1 : 0;
+        args.nll[r] = row.nll;
+        args.loss[r] = row.loss;
+        args.correct[r] = row.correct;
     }
+}
+
+template <class T>
+__device__ inline T* gradient_of_row(const CrossEntropyArgs& args, std::int64_t r) {
+    return args.gradient ? static_cast<T*>(args.gradient.data) + r * args.vocabulary : nullptr;
+}
+
+/// A block a row. T: the gradient's, which in fp32 may lie where the logits do.
+template <class T>
+__global__ void __launch_bounds__(kRowThreads) cross_entropy_kernel(CrossEntropyArgs args, bool aligned) {
+    const std::int64_t r = block_index();
+    T* gradient = gradient_of_row<T>(args, r);
+    if (args.targets[r] < 0) return pad_row(args, gradient, r, aligned);
+    const VocabularyPart whole = part_of_row(args, r, aligned);
+    const VocabularySums sums = sums_of_row(args, r, whole.highest, aligned);
+    finish_row(args, gradient, r, {&whole, &sums}, 1, 0, aligned);
+}
+
+/// A block a row.
+__global__ void __launch_bounds__(kRowThreads)
+    cross_entropy_parts_kernel(CrossEntropyArgs args, VocabularyPart* parts, bool aligned) {
+    const std::int64_t r = block_index();
+    const VocabularyPart part = args.targets[r] < 0 ? VocabularyPart{} : part_of_row(args, r, aligned);
+    if (thread_index() == 0) parts[r] = part;
+}
+
+/// A block a row.
+__global__ void __launch_bounds__(kRowThreads)
+    cross_entropy_sums_kernel(CrossEntropyArgs args, VocabularyParts all, VocabularySums* sums,
+                              bool aligned) {
+    const std::int64_t r = block_index();
+    const VocabularySums own =
+        args.targets[r] < 0 ? VocabularySums{} : sums_of_row(args, r, highest_of(all, args.rows, r), aligned);
+    if (thread_index() == 0) sums[r] = own;
+}
+
+/// A block a row.
+template <class T>
+__global__ void __launch_bounds__(kRowThreads)
+    cross_entropy_of_parts_kernel(CrossEntropyArgs args, VocabularyParts all, bool aligned) {
+    const std::int64_t r = block_index();
+    T* gradient = gradient_of_row<T>(args, r);
+    if (args.targets[r] < 0) return pad_row(args, gradient, r, aligned);
+    finish_row(args, gradient, r, all, args.rows, r, aligned);
 }
 
 /// A thread a sample.
@@ -112,6 +172,25 @@ void cross_entropy(CudaStream& stream, const CrossEntropyArgs& args) {
     for_element_type(args.gradient.dtype, [&]<class T>() {
         launch<cross_entropy_kernel<T>>({args.rows, 1}, kRowThreads, stream, args,
                                         rows_are_aligned(args.vocabulary, args.logits, args.gradient.data));
+    });
+}
+
+void cross_entropy_parts(CudaStream& stream, const CrossEntropyArgs& args, VocabularyPart* parts) {
+    launch<cross_entropy_parts_kernel>({args.rows, 1}, kRowThreads, stream, args, parts,
+                                       rows_are_aligned(args.vocabulary, args.logits));
+}
+
+void cross_entropy_sums(CudaStream& stream, const CrossEntropyArgs& args, const VocabularyParts& all,
+                        VocabularySums* sums) {
+    launch<cross_entropy_sums_kernel>({args.rows, 1}, kRowThreads, stream, args, all, sums,
+                                      rows_are_aligned(args.vocabulary, args.logits));
+}
+
+void cross_entropy_of_parts(CudaStream& stream, const CrossEntropyArgs& args, const VocabularyParts& all) {
+    for_element_type(args.gradient.dtype, [&]<class T>() {
+        launch<cross_entropy_of_parts_kernel<T>>(
+            {args.rows, 1}, kRowThreads, stream, args, all,
+            rows_are_aligned(args.vocabulary, args.logits, args.gradient.data));
     });
 }
 

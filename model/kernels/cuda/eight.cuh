@@ -72,11 +72,10 @@ __device__ inline float sum_of(const Eight& x) {
 /// The dropout factors of channels c ... c + 7 of row r: 0 or dropout.scale. c is a multiple of 8.
 __device__ inline Eight mask_of(const Dropout& dropout, const RowPlace& place, std::int64_t r,
                                 std::int64_t c) {
-    const PhiloxBlock words =
-        philox({static_cast<std::uint32_t>(c / 8),
-                static_cast<std::uint32_t>(place.first_position + r % place.positions),
-                static_cast<std::uint32_t>(place.first_sample + r / place.positions), 0u},
-               dropout.key);
+    const PhiloxBlock words = philox(
+        {static_cast<std::uint32_t>((place.first_channel + c) / 8),
+         static_cast<std::uint32_t>(place.position(r)), static_cast<std::uint32_t>(place.sample(r)), 0u},
+        dropout.key);
     Eight out;
     for (std::size_t i = 0; i < 8; ++i) {
         const std::uint32_t half = i % 2 == 0 ? words[i / 2] & 0xFFFFu : words[i / 2] >> 16;

@@ -12,21 +12,20 @@ template <class T, class Positions>
 __global__ void __launch_bounds__(kEightThreads) embedding_kernel(EmbeddingArgs args, bool aligned) {
     const auto [r, c] = my_eight(args.width);
     if (r >= args.rows) return;
-    const std::int64_t left = args.width - c;
-    Eight value =
-        load_eight(static_cast<const T*>(args.table.data) + args.ids[r] * args.width + c, left, aligned);
+    const std::int64_t left = args.width - c, id = args.ids[r] - args.first_id;
+    T* y = static_cast<T*>(args.y.data) + r * args.width + c;
+    if (id < 0 || id >= args.vocabulary) return store_eight(y, eight_of(0.0f), left, aligned);
+    Eight value = load_eight(static_cast<const T*>(args.table.data) + id * args.width + c, left, aligned);
     for (int i = 0; i < 8; ++i) value.v[i] *= args.scale;
     if (args.positions) {
-        const std::int64_t position = args.place.first_position + r % args.place.positions;
-        add_to(value,
-               load_eight(static_cast<const Positions*>(args.positions.data) + position * args.width + c,
-                          left, aligned));
+        const auto* positions = static_cast<const Positions*>(args.positions.data);
+        add_to(value, load_eight(positions + args.place.position(r) * args.width + c, left, aligned));
     }
     if (args.dropout.threshold != 0) {
         const Eight mask = mask_of(args.dropout, args.place, r, c);
         for (int i = 0; i < 8; ++i) value.v[i] *= mask.v[i];
     }
-    store_eight(static_cast<T*>(args.y.data) + r * args.width + c, value, left, aligned);
+    store_eight(y, value, left, aligned);
 }
 
 /// An eight of one id's row of dtable: the rows of the id, one after the other.
@@ -90,7 +89,8 @@ void embedding_backward(CudaStream& stream, const EmbeddingBackwardArgs& args) {
     if (args.dtable) {
         scratch = stream.pool->allocate(
             static_cast<std::size_t>(sort_rows_workspace(args.rows, args.vocabulary)) * sizeof(std::int32_t));
-        rows = sort_rows(stream, args.rows, args.vocabulary, args.ids,
+        const std::int64_t end = std::max(args.ids_end, args.first_id + args.vocabulary);
+        rows = sort_rows(stream, args.rows, {args.first_id, args.vocabulary, end}, args.ids,
                          reinterpret_cast<std::int32_t*>(scratch.get()->data));
     }
     for_element_type(args.dy.dtype, [&]<class T>() {

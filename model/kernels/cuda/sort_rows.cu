@@ -104,16 +104,15 @@ __global__ void __launch_bounds__(kSortThreads)
     }
 }
 
-/// first[v]: how many of the sorted keys are below v, for v in [0, vocabulary].
+/// first[v]: how many of the sorted keys are below range.first_id + v, for v in [0, range.count].
 __global__ void __launch_bounds__(kSortThreads)
-    first_of_ids_kernel(const std::int32_t* keys, std::int64_t rows, std::int64_t vocabulary,
-                        std::int32_t* first) {
+    first_of_ids_kernel(const std::int32_t* keys, std::int64_t rows, IdRange range, std::int32_t* first) {
     const std::int64_t v = block_index() * kSortThreads + thread_index();
-    if (v > vocabulary) return;
+    if (v > range.count) return;
     std::int64_t low = 0, high = rows;
     while (low < high) {
         const std::int64_t middle = (low + high) / 2;
-        if (keys[middle] < v) {
+        if (keys[middle] < range.first_id + v) {
             low = middle + 1;
         } else {
             high = middle;
@@ -122,11 +121,11 @@ __global__ void __launch_bounds__(kSortThreads)
     first[v] = static_cast<std::int32_t>(low);
 }
 
-std::int64_t sort_rows_workspace(std::int64_t rows, std::int64_t vocabulary) {
-    return 4 * rows + kDigits * divide_up(rows, kTileRows) + vocabulary + 1;
+std::int64_t sort_rows_workspace(std::int64_t rows, std::int64_t ids) {
+    return 4 * rows + kDigits * divide_up(rows, kTileRows) + ids + 1;
 }
 
-RowsById sort_rows(CudaStream& stream, std::int64_t rows, std::int64_t vocabulary, const std::int32_t* ids,
+RowsById sort_rows(CudaStream& stream, std::int64_t rows, const IdRange& range, const std::int32_t* ids,
                    std::int32_t* workspace) {
     const std::int64_t tiles = divide_up(rows, kTileRows);
     std::int32_t *keys[2] = {workspace, workspace + rows},
@@ -134,7 +133,7 @@ RowsById sort_rows(CudaStream& stream, std::int64_t rows, std::int64_t vocabular
     std::int32_t *counts = workspace + 4 * rows, *first = counts + kDigits * tiles;
     const std::int32_t *sorted = ids, *order = nullptr;
     int to = 0;
-    for (int shift = 0; shift == 0 || (shift < 32 && (vocabulary - 1) >> shift != 0);
+    for (int shift = 0; shift == 0 || (shift < 32 && (range.end - 1) >> shift != 0);
          shift += 8, to = 1 - to) {
         launch<count_digits_kernel>({tiles, 1}, kSortThreads, stream, sorted, rows, shift, tiles, counts);
         launch<exclusive_scan_kernel>({std::min<std::int64_t>(tiles, 1), 1}, kScanThreads, stream, counts,
@@ -144,8 +143,8 @@ RowsById sort_rows(CudaStream& stream, std::int64_t rows, std::int64_t vocabular
         sorted = keys[to];
         order = orders[to];
     }
-    launch<first_of_ids_kernel>({divide_up(vocabulary + 1, kSortThreads), 1}, kSortThreads, stream, sorted,
-                                rows, vocabulary, first);
+    launch<first_of_ids_kernel>({divide_up(range.count + 1, kSortThreads), 1}, kSortThreads, stream, sorted,
+                                rows, range, first);
     return {order, first};
 }
 

@@ -57,7 +57,8 @@ __global__ void __launch_bounds__(kUpdateThreads) adam_kernel(AdamArgs args) {
     const AdamTensor tensor = args.list.tensors[block.tensor];
     T* copy = static_cast<T*>(tensor.copy);
     const bool aligned = is_aligned(tensor.parameter) && is_aligned(tensor.gradient) &&
-                         is_aligned(tensor.moment1) && is_aligned(tensor.moment2) && is_aligned(copy);
+                         is_aligned(tensor.moment1) && is_aligned(tensor.moment2) && is_aligned(copy) &&
+                         is_aligned(tensor.sent);
     const float keep = 1.0f - rate * tensor.decoupled_decay;
     const std::int64_t begin = block.block * kNormBlock, end = std::min(tensor.count, begin + kNormBlock);
     for (std::int64_t at = begin + thread_index() * std::int64_t{8}; at < end; at += kUpdateThreads * 8) {
@@ -76,6 +77,22 @@ __global__ void __launch_bounds__(kUpdateThreads) adam_kernel(AdamArgs args) {
         store_eight(tensor.moment1 + at, m, left, aligned);
         store_eight(tensor.moment2 + at, v, left, aligned);
         if (copy) store_eight(copy + at, p, left, aligned);
+        if (tensor.sent) store_eight(tensor.sent + at, p, left, aligned);  // may be the gradient, read above
+    }
+}
+
+template <class T>
+__global__ void __launch_bounds__(kUpdateThreads) take_parameters_kernel(TakeArgs args) {
+    if (args.end->skipped != 0) return;
+    const TensorBlock block = args.list.blocks[block_index()];
+    const AdamTensor tensor = args.list.tensors[block.tensor];
+    T* copy = static_cast<T*>(tensor.copy);
+    const bool aligned = is_aligned(tensor.parameter) && is_aligned(tensor.gradient) && is_aligned(copy);
+    const std::int64_t begin = block.block * kNormBlock, end = std::min(tensor.count, begin + kNormBlock);
+    for (std::int64_t at = begin + thread_index() * std::int64_t{8}; at < end; at += kUpdateThreads * 8) {
+        const Eight p = load_eight(tensor.gradient + at, end - at, aligned);
+        if (tensor.parameter) store_eight(tensor.parameter + at, p, end - at, aligned);
+        if (copy) store_eight(copy + at, p, end - at, aligned);
     }
 }
 
@@ -99,6 +116,21 @@ void adam(CudaStream& stream, const AdamArgs& args) {
             return cuda::launch<cuda::adam_kernel<F16>>(blocks, cuda::kUpdateThreads, stream, args);
         default:
             return cuda::launch<cuda::adam_kernel<float>>(blocks, cuda::kUpdateThreads, stream, args);
+    }
+}
+
+void take_parameters(CudaStream& stream, const TakeArgs& args) {
+    const cuda::Grid blocks{args.list.block_count, 1};
+    switch (args.list.copies) {
+        case DType::bf16:
+            return cuda::launch<cuda::take_parameters_kernel<Bf16>>(blocks, cuda::kUpdateThreads, stream,
+                                                                    args);
+        case DType::f16:
+            return cuda::launch<cuda::take_parameters_kernel<F16>>(blocks, cuda::kUpdateThreads, stream,
+                                                                   args);
+        default:
+            return cuda::launch<cuda::take_parameters_kernel<float>>(blocks, cuda::kUpdateThreads, stream,
+                                                                     args);
     }
 }
 

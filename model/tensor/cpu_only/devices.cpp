@@ -16,6 +16,10 @@ GpuProperties properties_of(Gpu) {
     throw CudaError(kNone);
 }
 
+std::size_t free_memory_of(Gpu) {
+    throw CudaError(kNone);
+}
+
 Stream::Stream(int threads)
     : pool_(std::make_unique<Pool>()), threads_(threads), device_stream_(CpuStream{threads, pool_.get()}) {}
 

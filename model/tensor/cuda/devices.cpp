@@ -72,6 +72,10 @@ GpuProperties properties_of(Gpu gpu) {
     return cuda::properties_of(gpu.index);
 }
 
+std::size_t free_memory_of(Gpu gpu) {
+    return cuda::free_memory(gpu.index);
+}
+
 Stream::Stream(int threads) : Stream(std::nullopt, threads) {}
 
 Stream::Stream(const std::optional<Gpu>& gpu, int threads) : gpu_(gpu), threads_(threads) {

@@ -79,6 +79,13 @@ GpuProperties properties_of(int device) {
     return properties;
 }
 
+std::size_t free_memory(int device) {
+    check(cudaSetDevice(device), "setting the device");
+    std::size_t free = 0, total = 0;
+    check(cudaMemGetInfo(&free, &total), "free memory");
+    return free;
+}
+
 void* make_stream(int device) {
     check(cudaSetDevice(device), "setting the device");
     cudaStream_t stream = nullptr;

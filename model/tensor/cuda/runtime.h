@@ -14,6 +14,8 @@ GpuReport find_gpus();
 /// "13.0": of this build.
 std::string runtime_version();
 GpuProperties properties_of(int device);
+/// Makes `device` this thread's.
+std::size_t free_memory(int device);
 
 /// Makes `device` this thread's, and a stream on it that does not wait for the default one.
 void* make_stream(int device);

@@ -5,6 +5,7 @@
 #include "model/base/error.h"
 #include "tests/support/gradient_check.h"
 #include "tests/support/reference_ops.h"
+#include "tests/support/thread_ranks.h"
 
 namespace skein::test {
 namespace {
@@ -178,6 +179,31 @@ TEST(LinearCrossEntropy, OnAnInferenceTapeGivesTheSameLossAndTouchesNoGradient) 
         linear_cross_entropy(tape.constant(hidden), tape.leaf(weight), targets, {.length = 3});
     EXPECT_EQ(values_of<double>(stream, inferred.loss), values_of<double>(stream, recorded.loss));
     EXPECT_THROW(inference.backward(inferred.root), ShapeError);
+}
+
+TEST(LinearCrossEntropy, OnRanksWhosePartsDifferWorksOnTheSameRowsAtATime) {
+    // on the CPU 64 MiB of logits are 128 rows of 131,072 ids, but 64, of whole 64s, of 131,080; on a GPU all
+    // rows are one block
+    constexpr std::int64_t kFirst = 131'072, kSecond = 131'080, kRows = 130;
+    on_ranks(2, [&](Communicator& communicator) {
+        TensorGroup group(communicator);
+        Stream stream(test_gpu(), 1);
+        if (is_shim(stream)) return;  // which takes a minute
+        Tape tape(stream);
+        const std::int64_t ids = group.rank() == 0 ? kFirst : kSecond;
+        const Var hidden = tape.input(filled(stream, {kRows, 1}, 1.0f)),
+                  weight = tape.input(filled(stream, {ids, 1}, 0.0f));
+        const Tensor targets = Tensor::from<std::int32_t>(
+            stream, {kRows}, random_ids(kRows, static_cast<std::int32_t>(kFirst + kSecond), 1));
+        LossOptions options{.length = kRows};
+        options.group = &group;
+        options.first_id = group.rank() * kFirst;
+        options.vocabulary = kFirst + kSecond;
+        const LossSums sums = linear_cross_entropy(hidden, weight, targets, options);
+        // all ids are as probable
+        const double wanted = kRows * std::log(static_cast<double>(kFirst + kSecond));
+        EXPECT_NEAR(values_of<double>(stream, sums.loss)[0], wanted, 1e-9 * wanted);
+    });
 }
 
 TEST(LinearCrossEntropy, RefusesTargetsThatAreNotSamplesOfTheLength) {

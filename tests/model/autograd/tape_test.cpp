@@ -5,6 +5,7 @@
 #include "model/autograd/ops/layer_norm.h"
 #include "model/autograd/ops/linear.h"
 #include "model/base/error.h"
+#include "tests/model/autograd/plus.h"
 #include "tests/support/gradient_check.h"
 
 namespace skein::test {
@@ -29,19 +30,6 @@ Var scaled(const Var& x, float factor) {
     return x.tape().record(product(x.tape().stream(), x.value(), factor), {x},
                            [node = NodeRef(x), factor](Tape& tape, const Tensor& dy) {
                                tape.pass_gradient(node, product(tape.stream(), dy, factor));
-                           });
-}
-
-/// a + b, whose gradient goes to both as one shared tensor.
-Var plus(const Var& a, const Var& b) {
-    Stream& stream = a.tape().stream();
-    std::vector<float> values = floats_of(stream, a.value());
-    const std::vector<float> others = floats_of(stream, b.value());
-    for (std::size_t i = 0; i < values.size(); ++i) values[i] += others[i];
-    return a.tape().record(Tensor::from<float>(stream, a.shape(), values), {a, b},
-                           [a_node = NodeRef(a), b_node = NodeRef(b)](Tape& tape, const Tensor& dy) {
-                               tape.pass_gradient(a_node, dy);
-                               tape.pass_gradient(b_node, dy);
                            });
 }
 
@@ -235,6 +223,124 @@ TEST(Tape, RefusesASeedOfAnotherShape) {
     Leaf leaf = make_leaf(stream, {2}, {1, 2});
     Tape tape(stream);
     EXPECT_THROW(tape.backward(scaled(tape.leaf(leaf), 1), ones(stream, 3)), ShapeError);
+}
+
+TEST(Tape, AnInputsGradientIsTheSumOfItsUses) {
+    Stream stream(test_gpu(), 1);
+    Tape tape(stream);
+    const Var x = tape.input(ones(stream, 2)), unused = tape.input(ones(stream, 2));
+    EXPECT_TRUE(tape.needs_gradient(x));
+    EXPECT_FALSE(tape.gradient_of(x));
+    tape.backward(plus(scaled(x, 10), plus(x, scaled(scaled(x, 3), 5))), ones(stream, 2));
+    EXPECT_EQ(floats_of(stream, tape.gradient_of(x)), (std::vector<float>{26, 26}));
+    EXPECT_FALSE(tape.gradient_of(unused));
+}
+
+TEST(Tape, AnInputMayBeTheRoot) {
+    Stream stream(test_gpu(), 1);
+    Tape tape(stream);
+    const Var x = tape.input(ones(stream, 2));
+    tape.backward(x, filled(stream, {2}, 7.0f));
+    EXPECT_EQ(floats_of(stream, tape.gradient_of(x)), (std::vector<float>{7, 7}));
+}
+
+TEST(Tape, AnInputsGradientHasItsDType) {
+    Stream stream(test_gpu(), 1);
+    Tape tape(stream);
+    const std::vector<Bf16> values{from_float<Bf16>(1.0f), from_float<Bf16>(2.0f)};
+    const Var x = tape.input(Tensor::from<Bf16>(stream, {2}, values));
+    const Var y = tape.record(x.value(), {x}, [node = NodeRef(x)](Tape& t, const Tensor& dy) {
+        t.pass_gradient(node, dy);
+        t.pass_gradient(node, filled(t.stream(), {2}, 0.5f));
+    });
+    tape.backward(y, x.value());
+    EXPECT_EQ(tape.gradient_of(x).dtype(), DType::bf16);
+    EXPECT_EQ(values_of<Bf16>(stream, tape.gradient_of(x)),
+              (std::vector<Bf16>{from_float<Bf16>(1.5f), from_float<Bf16>(2.5f)}));
+}
+
+/// Backward from the roots with their seeds of all ones times a factor; an empty one where it is 0.
+void backward_from(Tape& tape, const std::vector<Var>& roots, const std::vector<float>& factors) {
+    std::vector<Tensor> seeds;
+    for (const float factor : factors)
+        seeds.push_back(factor == 0.0f ? Tensor{} : filled(tape.stream(), {2}, factor));
+    tape.backward(roots, seeds);
+}
+
+TEST(Tape, SeveralRootsAddUp) {
+    Stream stream(test_gpu(), 1);
+    Leaf leaf = make_leaf(stream, {2}, {1, 2});
+    int finals = 0;
+    const auto gradient = [&](const std::vector<float>& factors) {
+        leaf.accumulate = false;
+        Tape tape(stream);
+        tape.on_leaf_final = [&](Leaf&) { ++finals; };
+        const Var x = scaled(tape.leaf(leaf), 2), y = scaled(x, 3), z = scaled(tape.leaf(leaf), 5);
+        backward_from(tape, {z, x, y, y}, factors);  // x on the way from y; y twice; in any order
+        EXPECT_EQ(leaf.pending_uses, 0);
+        return leaf.accumulate ? floats_of(stream, leaf.gradient)[0] : 0.0f;
+    };
+    EXPECT_EQ(gradient({1, 10, 100, 1000}), 5 * 1 + 2 * 10 + 6 * 1100);
+    EXPECT_EQ(gradient({0, 10, 0, 1000}), 2 * 10 + 6 * 1000);
+    EXPECT_EQ(gradient({1, 0, 0, 0}), 5);
+    EXPECT_EQ(finals, 3);
+    EXPECT_EQ(gradient({0, 0, 0, 0}), 0);  // nothing is written, and the uses are over
+    EXPECT_EQ(finals, 4);
+}
+
+TEST(Tape, LeavesBehindTheLastRootThatIsReachedAreFinalToo) {
+    Stream stream(test_gpu(), 1);
+    Leaf leaf = make_leaf(stream, {2}, {1, 2}), unused = make_leaf(stream, {2}, {1, 2});
+    std::vector<const Leaf*> final_leaves;
+    Tape tape(stream);
+    tape.on_leaf_final = [&](Leaf& one) { final_leaves.push_back(&one); };
+    const Var x = scaled(tape.leaf(leaf), 2),
+              y = plus(scaled(tape.leaf(unused), 3), scaled(tape.leaf(leaf), 3));
+    backward_from(tape, {x, y}, {1, 0});
+    EXPECT_EQ(final_leaves, (std::vector<const Leaf*>{&unused, &leaf}));
+    EXPECT_FALSE(unused.accumulate);
+    EXPECT_EQ(floats_of(stream, leaf.gradient), (std::vector<float>{2, 2}));
+}
+
+TEST(Tape, OneSeedForSeveralRootsStaysAsTheCallerGaveIt) {
+    Stream stream(test_gpu(), 1);
+    Tape tape(stream);
+    const Var x = tape.input(ones(stream, 2)), y = scaled(x, 2);
+    const Tensor seed = ones(stream, 2);
+    const std::vector<Var> roots{x, y, x};
+    const std::vector<Tensor> seeds(3, seed);
+    tape.backward(roots, seeds);
+    EXPECT_EQ(floats_of(stream, tape.gradient_of(x)), (std::vector<float>{4, 4}));
+    EXPECT_EQ(floats_of(stream, seed), (std::vector<float>{1, 1}));
+}
+
+TEST(Tape, RefusesSeveralRootsWithASeedOfAnotherShapeOrWithoutARecord) {
+    Stream stream(test_gpu(), 1);
+    Tape tape(stream);
+    const std::vector<Var> roots{tape.input(ones(stream, 2))};
+    const std::vector<Tensor> seeds{ones(stream, 3)}, right{ones(stream, 2)};
+    EXPECT_THROW(tape.backward(roots, seeds), ShapeError);
+    for (const Tape::Mode mode : {Tape::Mode::kInference, Tape::Mode::kCountUses}) {
+        Tape other(stream, mode);
+        const std::vector<Var> others{other.constant(ones(stream, 2))};
+        EXPECT_THROW(other.backward(others, right), ShapeError);
+    }
+}
+
+TEST(Tape, ATapeThatCountsUsesKeepsNothingElse) {
+    Stream stream(test_gpu(), 1);
+    Leaf weight = make_leaf(stream, {64, 64}, random_floats(64 * 64, 1));
+    {
+        Tape tape(stream, Tape::Mode::kCountUses);
+        EXPECT_FALSE(tape.records());
+        EXPECT_TRUE(tape.trains());
+        const std::size_t before = stream.pool().statistics().in_use;
+        Var x = tape.constant(Tensor::from<float>(stream, {512, 64}, random_floats(512 * 64, 2)));
+        for (int i = 0; i < 8; ++i) x = linear(x, tape.leaf(weight));
+        EXPECT_EQ(stream.pool().statistics().in_use - before, 512 * 64 * sizeof(float));
+        EXPECT_EQ(weight.pending_uses, 8);
+    }
+    EXPECT_EQ(weight.pending_uses, 0);
 }
 
 }  // namespace

@@ -20,7 +20,7 @@ struct Problem {
     double scale = 1.0;
     Values query, key, value;  // [batch, length, heads, head_width]
     bool causal = false;
-    std::int64_t query_offset = 0, first_sample = 0;
+    std::int64_t query_offset = 0, first_sample = 0, first_head = 0;
     std::vector<std::int32_t> key_lengths, query_lengths;  // empty: none
     Values bias;                                           // empty: none
     Values rotary_cos, rotary_sin;                         // empty: none
@@ -35,7 +35,7 @@ struct Problem {
     double factor(std::int64_t b, std::int64_t i, std::int64_t j, std::int64_t h) const {
         const bool kept = keeps(dropout, static_cast<std::uint32_t>(first_sample + b),
                                 static_cast<std::uint32_t>(i + query_offset), static_cast<std::uint32_t>(j),
-                                static_cast<std::uint32_t>(h));
+                                static_cast<std::uint32_t>(first_head + h));
         return kept ? static_cast<double>(dropout.scale) : 0.0;
     }
 };

@@ -116,7 +116,7 @@ Outcome run(const Problem& p, const Values& output_gradient, int threads, bool w
     args.bias = bias.empty() ? nullptr : bias.data();
     args.rotary_cos = cosines.empty() ? nullptr : cosines.data();
     args.rotary_sin = sines.empty() ? nullptr : sines.data();
-    args.dropout = p.dropout, args.first_sample = p.first_sample;
+    args.dropout = p.dropout, args.first_sample = p.first_sample, args.first_head = p.first_head;
     args.output = output.data.data(), args.output_stride = output.stride;
     args.log_sum_exp = outcome.log_sum_exp.data();
     CpuStream stream{threads, nullptr};
@@ -179,6 +179,7 @@ Problem random_problem(std::mt19937& random) {
     p.causal = coin();
     if (coin()) p.query_offset = rotary ? up_to(9) : up_to(19) - 10;
     if (coin()) p.first_sample = up_to(100);
+    if (coin()) p.first_head = up_to(20);
     fill(p, random);
     const auto lengths = [&](std::int64_t length) {
         std::vector<std::int32_t> out;

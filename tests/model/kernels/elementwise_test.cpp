@@ -142,5 +142,31 @@ TEST(BlockSquareSums, OfNonFiniteValuesAreNotFinite) {
     EXPECT_TRUE(std::isnan(sum));
 }
 
+TEST(ApplyDropout, OfASliceOfRowsOrOfChannelsIsTheWholesSlice) {
+    const Dropout dropout = make_dropout(0.3, kKey);
+    const RowPlace place{3, 11, 5};
+    constexpr std::int64_t kRows = 21, kWidth = 150;
+    const std::vector<float> x = random_floats(kRows * kWidth, 1);
+    std::vector<float> whole(x.size());
+    CpuStream stream{2, nullptr};
+    apply_dropout(stream, dropout, place, kRows, kWidth, x.data(), whole.data());
+    for (const std::int64_t first_row : {0, 1, 3, 13, 20})  // within a sample and at its start
+        for (const std::int64_t first_channel : {0, 8, 24, 64, 72, 144})
+            for (const std::int64_t rows : {std::int64_t{1}, kRows - first_row}) {
+                RowPlace of_slice = place;
+                of_slice.first_row = first_row;
+                of_slice.first_channel = first_channel;
+                const std::int64_t width = kWidth - first_channel;
+                std::vector<float> slice, wanted;
+                for (std::int64_t r = first_row; r < first_row + rows; ++r)
+                    for (std::int64_t c = first_channel; c < kWidth; ++c) {
+                        slice.push_back(at(x, r * kWidth + c));
+                        wanted.push_back(at(whole, r * kWidth + c));
+                    }
+                apply_dropout(stream, dropout, of_slice, rows, width, slice.data(), slice.data());
+                EXPECT_EQ(slice, wanted) << "from row " << first_row << ", channel " << first_channel;
+            }
+}
+
 }  // namespace
 }  // namespace skein::kernels

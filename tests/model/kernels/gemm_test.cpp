@@ -286,6 +286,23 @@ TEST(Gemm, AsksTheSystemForNoMemoryOnceItsShapesHaveBeenSeen) {
     EXPECT_EQ(stream.pool().statistics().in_use, 0u);
 }
 
+TEST(Gemm, SaysWhatItTakesOfThePool) {
+    struct Sizes {
+        std::int64_t m, n, k;
+    };
+    for (const auto [m, n, k] : {Sizes{50, 700, 900}, {50, 100, 40}, {3, 100, 40}}) {
+        Problem problem(m, n, k, false, true);
+        problem.args.a = problem.a.data(), problem.args.b = problem.b.data();
+        problem.args.c = problem.c.data();
+        Pool pool;
+        CpuStream stream{2, &pool};
+        gemm(stream, problem.args);
+        std::size_t told = 0;
+        for (const std::size_t bytes : gemm_scratch(problem.args)) told += bytes;
+        EXPECT_EQ(pool.statistics().touched, told) << m;
+    }
+}
+
 TEST(Gemm, LeavesCAloneWhenThereIsNothingToDo) {
     for (const auto& [m, n, k] : {std::array<std::int64_t, 3>{0, 5, 5}, {5, 0, 5}, {5, 5, 0}}) {
         Problem problem(m, n, k, false, true);

@@ -17,7 +17,7 @@ struct NormProblem {
     kernels::Dropout mask() const { return kernels::make_dropout(dropout, {5, 8}); }
 };
 
-constexpr kernels::RowPlace kNormPlace{4, 3, 2};
+constexpr kernels::RowPlace kNormPlace{4, 3, 2, 5};  // a slice of rows
 
 /// Gains and biases are fp32 in every dtype.
 template <class T>

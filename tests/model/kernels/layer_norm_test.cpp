@@ -42,10 +42,9 @@ void check(const NormProblem& p) {
         double mean = 0.0, variance = 0.0, g_mean = 0.0, gn_mean = 0.0;
         for (std::int64_t c = 0; c < p.width; ++c) {
             at(sum, c) = static_cast<double>(at(v.x, r * p.width + c));
-            const bool kept = keeps(
-                p.mask(), static_cast<std::uint32_t>(kNormPlace.first_sample + r / kNormPlace.positions),
-                static_cast<std::uint32_t>(kNormPlace.first_position + r % kNormPlace.positions),
-                static_cast<std::uint32_t>(c));
+            const bool kept =
+                keeps(p.mask(), static_cast<std::uint32_t>(kNormPlace.sample(r)),
+                      static_cast<std::uint32_t>(kNormPlace.position(r)), static_cast<std::uint32_t>(c));
             if (p.residual && kept)
                 at(sum, c) += static_cast<double>(at(v.delta, r * p.width + c)) * 65536.0 /
                               (65536.0 - p.mask().threshold);
@@ -113,6 +112,42 @@ TEST(LayerNorm, OfAConstantRowIsTheShiftAndFinite) {
     layer_norm(stream, args);
     EXPECT_EQ(y, beta);
     EXPECT_NEAR(rstd[0], 1.0 / std::sqrt(1e-5), 1e-3);
+}
+
+TEST(LayerNorm, OfASliceOfRowsIsTheWholesSlice) {
+    const NormProblem p{19, 67, true, true, false, 0.25, 0.0f};
+    const NormInputs<float> v = norm_inputs(p);
+    Pool pool;
+    CpuStream alone{1, &pool};
+    const NormOutcome<float> whole = norm_pass(alone, p, v);
+    for (const auto& [begin, end] : {std::pair{0, 7}, {7, 12}, {12, 19}, {3, 3}}) {
+        const std::int64_t rows = end - begin;
+        const auto of_whole = [begin = begin, rows](const Floats& values, std::int64_t width) {
+            return Floats(values.begin() + begin * width, values.begin() + (begin + rows) * width);
+        };
+        const Floats x = of_whole(v.x, p.width), delta = of_whole(v.delta, p.width);
+        NormOutcome<float> found;
+        found.sum = found.y = Floats(x.size());
+        found.mean = found.rstd = Floats(static_cast<std::size_t>(rows));
+        LayerNormArgs args{.rows = rows, .width = p.width};
+        args.x = x.data();
+        args.delta = delta.data();
+        args.dropout = p.mask();
+        args.place = kNormPlace;
+        args.place.first_row += begin;
+        args.sum = found.sum.data();
+        args.gamma = v.gamma.data();
+        args.beta = v.beta.data();
+        args.y = found.y.data();
+        args.mean = found.mean.data();
+        args.rstd = found.rstd.data();
+        CpuStream stream{2, nullptr};
+        layer_norm(stream, args);
+        EXPECT_EQ(found.sum, of_whole(whole.sum, p.width));
+        EXPECT_EQ(found.y, of_whole(whole.y, p.width));
+        EXPECT_EQ(found.mean, of_whole(whole.mean, 1));
+        EXPECT_EQ(found.rstd, of_whole(whole.rstd, 1));
+    }
 }
 
 }  // namespace

@@ -161,7 +161,7 @@ TEST(Transformer, NamesAreUniqueAndOnlyMatricesDecay) {
         EXPECT_EQ(parameter.number, i);
         const bool vector =
             parameter.name.ends_with(".bias") || parameter.name.find("norm") != std::string::npos;
-        EXPECT_EQ(parameter.decays, !vector) << parameter.name;
+        EXPECT_EQ(parameter.decays(), !vector) << parameter.name;
     }
     for (const char* decays : {"token_embedding.weight", "position_embedding.weight", "head.weight"})
         EXPECT_TRUE(names.contains(decays)) << decays;

@@ -2,6 +2,8 @@
 
 #include <gtest/gtest.h>
 
+#include <cstdlib>
+
 #include "model/base/error.h"
 #include "model/tensor/layout.h"
 
@@ -53,6 +55,41 @@ TEST(Pool, WastesAtMostAnEighth) {
     }
 }
 
+TEST(Pool, TellsWhatOfItsBlocksWasAskedFor) {
+    Stream stream(1);
+    { const BlockRef first = stream.pool().allocate(70'000); }
+    EXPECT_EQ(stream.pool().statistics().touched, 70'000u);
+    { const BlockRef second = stream.pool().allocate(70'100); }
+    EXPECT_EQ(stream.pool().statistics().touched, 70'100u) << "the same block, a little more of it";
+    { const BlockRef third = stream.pool().allocate(69'000); }
+    EXPECT_EQ(stream.pool().statistics().touched, 70'100u);
+}
+
+TEST(StreamThatOnlyPlans, CountsWhatTensorsTakeAndComputesNothing) {
+    for (const Device device : {Device::cpu, Device::cuda}) {  // whatever this build has
+        Stream stream(PlanOnly{device});
+        EXPECT_TRUE(stream.plans());
+        EXPECT_EQ(stream.device(), device);
+        constexpr std::int64_t kMany = std::int64_t{1} << 42;  // 16 TiB
+        const Tensor a = Tensor::zeros(stream, DType::f32, {kMany});
+        const Tensor b = Tensor::empty(stream, DType::f32, {kMany});
+        EXPECT_NE(a.raw(), b.raw());
+        EXPECT_EQ(stream.pool().statistics().touched, std::size_t{8} * kMany);
+        const std::vector<std::int32_t> ids{1, 2, 3};
+        EXPECT_EQ(Tensor::from<std::int32_t>(stream, {3}, ids).device(), device);
+        bool ran = false;
+        stream.run([&](auto&) { ran = true; });
+        EXPECT_FALSE(ran);
+        EXPECT_THROW(stream.run([](auto&) { return 1; }), Error) << "there is no result";
+        EXPECT_THROW(a.span<float>(), ShapeError) << "nothing to be read";
+        EXPECT_THROW(on_host(stream, a).raw_span(), ShapeError);
+        Event event;
+        event.record(stream);
+        EXPECT_TRUE(event.done());
+        stream.synchronize();
+    }
+}
+
 TEST(Layout, SlicesCoverAnAxisThatIsNotDivisible) {
     const Shape global{101, 8};
     std::int64_t covered = 0;
@@ -64,6 +101,34 @@ TEST(Layout, SlicesCoverAnAxisThatIsNotDivisible) {
     }
     EXPECT_EQ(covered, 101);
     EXPECT_EQ(Layout::replicated().local(global), global);
+}
+
+TEST(Layout, SlicesBeginAtMultiplesOfTheGrainAndCoverTheAxis) {
+    for (const std::int64_t extent : {0, 5, 8, 31, 101, 1000})
+        for (const int parts : {1, 2, 3, 4, 7})
+            for (const int grain : {1, 3, 8}) {
+                const Shape global{2, extent, 3};
+                std::int64_t covered = 0;
+                for (int part = 0; part < parts; ++part) {
+                    SCOPED_TRACE(text("part ", part, " of ", parts, " of ", extent, ", grain ", grain));
+                    const Layout layout = Layout::split(1, parts, part, grain);
+                    EXPECT_EQ(layout.is_split(), parts > 1);
+                    const Shape local = layout.local(global);
+                    EXPECT_EQ(layout.begin(global), covered);
+                    EXPECT_EQ(layout.end(global), covered + local[1]);
+                    EXPECT_EQ(layout.begin(global) % grain, 0);
+                    // as even as the grain lets them be
+                    EXPECT_LT(std::abs(layout.begin(global) - extent * part / parts), grain);
+                    covered += local[1];
+                    EXPECT_EQ(local, (Shape{2, local[1], 3}));
+                }
+                EXPECT_EQ(covered, extent);
+            }
+}
+
+TEST(Layout, WithAnotherGrainIsAnother) {
+    EXPECT_EQ(Layout::split(0, 4, 1), Layout::split(0, 4, 1, 1));
+    EXPECT_FALSE(Layout::split(0, 4, 1, 8) == Layout::split(0, 4, 1));
 }
 
 }  // namespace

@@ -17,7 +17,7 @@ template <class T>
 class CudaActivation : public ::testing::Test {};
 TYPED_TEST_SUITE(CudaActivation, ElementTypes);
 
-constexpr RowPlace kPlace{4, 3, 2};
+constexpr RowPlace kPlace{4, 3, 2, 5, 16};  // a slice of rows and columns
 constexpr std::int64_t kRows = 13;
 
 /// The CPU fuses bias and epilogue with the product: here with that of the identity, which changes no value.

@@ -91,7 +91,7 @@ Outcome<T> run(const Shape& s, const Inputs& in, const RunForward& forward, cons
     args.rotary_cos = s.rotary ? in.cosines.data() : nullptr;
     args.rotary_sin = s.rotary ? in.sines.data() : nullptr;
     if (s.dropout > 0.0) args.dropout = make_dropout(s.dropout, {7, 9});
-    args.first_sample = 11;
+    args.first_sample = 11, args.first_head = 3;
     args.output = out.output.data();
     args.log_sum_exp = out.log_sum_exp.data();
     forward(args);

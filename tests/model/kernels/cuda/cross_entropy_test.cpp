@@ -135,5 +135,123 @@ TEST(CudaCrossEntropyNan, ComesOutAsNan) {
     EXPECT_TRUE(std::isnan(loss[0]));
 }
 
+/// A vocabulary whose part i has the ids cuts[i] ... cuts[i + 1] - 1: the losses, and the parts' gradients
+/// one behind the other, on a stream of either kind.
+template <class T>
+Outcome<T> run_in_parts(auto& stream, const CrossEntropyArgs& whole, const Floats& logits,
+                        const std::vector<std::int64_t>& cuts, Gradient gradient) {
+    const auto rows = static_cast<std::size_t>(whole.rows);
+    const int parts = static_cast<int>(cuts.size()) - 1;
+    std::vector<VocabularyPart> all(static_cast<std::size_t>(parts) * rows);
+    Outcome<T> out{{},
+                   std::vector<double>(rows, -1.0),
+                   std::vector<double>(rows, -1.0),
+                   std::vector<std::int64_t>(rows, -1)};
+    std::vector<Floats> own_logits(cuts.size());
+    std::vector<std::vector<T>> own_gradients(cuts.size());
+    std::vector<CrossEntropyArgs> args(cuts.size(), whole);
+    for (int i = 0; i < parts; ++i) {
+        Floats& x = at(own_logits, i);
+        for (std::int64_t r = 0; r < whole.rows; ++r)
+            for (std::int64_t v = at(cuts, i); v < at(cuts, i + 1); ++v)
+                x.push_back(at(logits, r * whole.vocabulary + v));
+        at(own_gradients, i).resize(x.size());
+        CrossEntropyArgs& own = at(args, i);
+        own.first_id = at(cuts, i);
+        own.vocabulary = at(cuts, i + 1) - own.first_id;
+        own.logits = x.data();
+        if (gradient == Gradient::kApart) own.gradient = at(own_gradients, i).data();
+        if (gradient == Gradient::kInPlace) own.gradient = x.data();
+        cross_entropy_parts(stream, own, all.data() + i * whole.rows);
+    }
+    std::vector<VocabularySums> sums(all.size());
+    const VocabularyParts of_all{all.data(), sums.data(), parts};
+    for (int i = 0; i < parts; ++i)
+        cross_entropy_sums(stream, at(args, i), of_all, sums.data() + i * whole.rows);
+    for (int i = 0; i < parts; ++i) {
+        Outcome<T> of_part{{}, out.loss, out.nll, out.correct};
+        at(args, i).loss = of_part.loss.data();
+        at(args, i).nll = of_part.nll.data();
+        at(args, i).correct = of_part.correct.data();
+        cross_entropy_of_parts(stream, at(args, i), of_all);
+        of_part.gradient = out.gradient;
+        if (i > 0) {
+            EXPECT_TRUE(of_part == out) << "rank " << i << " has other losses";
+        }
+        out = std::move(of_part);
+        std::vector<T>& own = at(own_gradients, i);
+        if (gradient == Gradient::kInPlace) own = rounded<T>(at(own_logits, i));
+        out.gradient.insert(out.gradient.end(), own.begin(), own.end());
+    }
+    return out;
+}
+
+template <class T>
+void check_parts(const std::vector<std::int64_t>& cuts, double smoothing, Gradient gradient, float size) {
+    SCOPED_TRACE(::testing::Message()
+                 << cuts.size() - 1 << " parts of " << cuts.back() << ", smoothing " << smoothing);
+    const std::int64_t rows = 7, vocabulary = cuts.back();
+    Floats logits = random_floats(rows * vocabulary, 1, size);
+    std::vector<std::int32_t> targets = random_ids(rows, static_cast<std::int32_t>(vocabulary), 2);
+    at(targets, 1) = -1;
+    // a target that is the largest, and equal largest ones in the first and the last part
+    const float largest = 20.0f * size;
+    at(logits, 3 * vocabulary + at(targets, 3)) = largest;
+    at(targets, 4) = static_cast<std::int32_t>(vocabulary) - 1;
+    at(targets, 5) = 0;
+    for (const std::int64_t r : {4, 5})
+        at(logits, r * vocabulary) = at(logits, (r + 1) * vocabulary - 1) = largest;
+    const Floats device_scale{0.5f};
+    CrossEntropyArgs args{.rows = rows, .vocabulary = vocabulary};
+    args.targets = targets.data();
+    args.smoothing = smoothing;
+    args.gradient_scale = 1.5f;
+    args.device_scale = device_scale.data();
+    const auto found = in_every_order([&] {
+        ShimStream stream;
+        return run_in_parts<T>(stream, args, logits, cuts, gradient);
+    });
+    Pool pool;
+    CpuStream cpu{1, &pool};
+    const auto wanted = run_in_parts<float>(cpu, args, logits, cuts, gradient);
+    EXPECT_EQ(found.correct, wanted.correct);
+    EXPECT_EQ(at(found.correct, 3), 1);
+    EXPECT_EQ(at(found.correct, 4), 0);
+    EXPECT_EQ(at(found.correct, 5), 1);
+    if (gradient != Gradient::kNone) expect_near(found.gradient, wanted.gradient, 1e-6);  // as for the whole
+    for (std::int64_t r = 0; r < rows; ++r) {
+        EXPECT_NEAR(at(found.nll, r), at(wanted.nll, r), 1e-6 * (1.0 + at(wanted.nll, r)));
+        EXPECT_NEAR(at(found.loss, r), at(wanted.loss, r), 1e-6 * (1.0 + at(wanted.loss, r)));
+    }
+}
+
+TYPED_TEST(CudaCrossEntropy, OfPartsMatchesTheCpus) {
+    for (const double smoothing : {0.0, 0.1}) {
+        check_parts<TypeParam>({0, 3, 64, 64, 65}, smoothing, Gradient::kApart, 3.0f);
+        check_parts<TypeParam>({0, 2064, 5003}, smoothing, Gradient::kApart, 3.0f);
+    }
+    check_parts<TypeParam>({0, 8, 24, 48}, 0.1, Gradient::kApart, 200.0f);  // exponentials across parts are 0
+}
+
+TEST(CudaCrossEntropyInFp32, OfPartsMayPutTheGradientWhereTheLogitsLieOrNowhere) {
+    for (const Gradient gradient : {Gradient::kInPlace, Gradient::kNone})
+        check_parts<float>({0, 17, 65}, 0.1, gradient, 3.0f);
+}
+
+TYPED_TEST(CudaCrossEntropy, OfPartsHasTheBitsOfTheWholeWhereOneHasAllIds) {
+    const std::int64_t rows = 5, vocabulary = 333;
+    const Floats logits = random_floats(rows * vocabulary, 1, 3.0f);
+    std::vector<std::int32_t> targets = random_ids(rows, vocabulary, 2);
+    at(targets, 1) = -1;
+    CrossEntropyArgs args{.rows = rows, .vocabulary = vocabulary};
+    args.targets = targets.data();
+    args.smoothing = 0.1;
+    ShimStream stream;
+    const auto whole = run<TypeParam>(stream, args, logits, Gradient::kApart);
+    for (const std::vector<std::int64_t>& cuts :
+         {std::vector<std::int64_t>{0, vocabulary}, {0, 0, vocabulary}, {0, vocabulary, vocabulary}})
+        EXPECT_TRUE(run_in_parts<TypeParam>(stream, args, logits, cuts, Gradient::kApart) == whole);
+}
+
 }  // namespace
 }  // namespace skein::kernels::cuda

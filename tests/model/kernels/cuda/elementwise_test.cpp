@@ -87,5 +87,26 @@ TYPED_TEST(CudaElementwise, DropoutHasTheCpusMasks) {
         }
 }
 
+TYPED_TEST(CudaElementwise, DropoutOfASliceHasTheCpusMasks) {
+    const Dropout dropout = make_dropout(0.3, {5, 8});
+    for (const std::int64_t first_row : {1, 7})
+        for (const std::int64_t first_channel : {8, 72}) {
+            const RowPlace place{4, 3, 2, first_row, first_channel};
+            const std::int64_t rows = 13, width = 75;
+            const Floats x = random_in<TypeParam>(rows * width, 1);
+            const auto found = in_every_order([&] {
+                ShimStream stream;
+                const std::vector<TypeParam> from = rounded<TypeParam>(x);
+                std::vector<TypeParam> y(from.size());
+                apply_dropout(stream, dropout, place, rows, width, from.data(), y.data(), false);
+                return y;
+            });
+            CpuStream cpu;
+            Floats wanted(x.size());
+            apply_dropout(cpu, dropout, place, rows, width, x.data(), wanted.data(), false);
+            EXPECT_EQ(found, rounded<TypeParam>(wanted));
+        }
+}
+
 }  // namespace
 }  // namespace skein::kernels::cuda

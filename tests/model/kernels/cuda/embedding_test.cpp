@@ -30,7 +30,8 @@ TEST(CudaSortRows, GroupsRowsByIdInTheirOrder) {
         const auto found = in_every_order([&] {
             ShimStream stream;
             Ids workspace(static_cast<std::size_t>(sort_rows_workspace(rows, vocabulary)));
-            const RowsById by_id = sort_rows(stream, rows, vocabulary, ids.data(), workspace.data());
+            const RowsById by_id =
+                sort_rows(stream, rows, {0, vocabulary, vocabulary}, ids.data(), workspace.data());
             return std::pair(Ids(by_id.order, by_id.order + rows),
                              Ids(by_id.first, by_id.first + vocabulary + 1));
         });
@@ -126,6 +127,112 @@ TYPED_TEST(CudaEmbedding, BackwardHasTheCpusBits) {
         check_backward<TypeParam>(1400, 16, 11, accumulate);
         check_backward<TypeParam>(350, 37, 300, accumulate);
     }
+}
+
+TEST(CudaSortRows, GroupsTheRowsOfARangeOfIds) {
+    // ids of one to three bytes, most of them not of the range; ranges at both ends, and one without ids
+    for (const IdRange range : {IdRange{0, 3, 9},
+                                {3, 5, 9},
+                                {8, 1, 9},
+                                {4, 0, 9},
+                                {250, 20, 300},
+                                {7, 2, 300},
+                                {69990, 10, 70000},
+                                {0, 300, 70000}}) {
+        const std::int64_t rows = 1500;
+        const auto end = static_cast<std::int32_t>(range.end),
+                   begin = static_cast<std::int32_t>(range.first_id);
+        Ids ids = random_ids(rows, end, 11);
+        ids[0] = end - 1, ids[1] = begin, ids[2] = std::max(begin - 1, 0), ids[1400] = begin;
+        const auto found = in_every_order([&] {
+            ShimStream stream;
+            Ids workspace(static_cast<std::size_t>(sort_rows_workspace(rows, range.count)));
+            const RowsById by_id = sort_rows(stream, rows, range, ids.data(), workspace.data());
+            const std::int32_t first = by_id.first[0], last = by_id.first[range.count];
+            Ids lengths;
+            for (std::int64_t v = 0; v < range.count; ++v)
+                lengths.push_back(by_id.first[v + 1] - by_id.first[v]);
+            return std::pair(Ids(by_id.order + first, by_id.order + last), lengths);
+        });
+        std::pair<Ids, Ids> wanted;
+        for (std::int64_t v = 0; v < range.count; ++v) {
+            wanted.second.push_back(0);
+            for (std::int64_t r = 0; r < rows; ++r)
+                if (at(ids, r) == range.first_id + v) {
+                    wanted.first.push_back(static_cast<std::int32_t>(r));
+                    ++wanted.second.back();
+                }
+        }
+        EXPECT_EQ(found, wanted) << "ids from " << range.first_id << " on, of " << range.end;
+    }
+}
+
+TYPED_TEST(CudaEmbedding, OfAPartOfTheTableAndASliceOfRowsIsTheCpus) {
+    const std::int64_t rows = 21, width = 37, context = 9;
+    const Ids ids = random_ids(rows, 13, 3);
+    for (const auto& [first_id, vocabulary] : {std::pair{0, 5}, {5, 1}, {6, 7}, {13, 0}}) {
+        const Floats table = random_in<TypeParam>(vocabulary * width, 1),
+                     positions = random_in<TypeParam>(context * width, 2);
+        EmbeddingArgs args{.rows = rows, .width = width, .vocabulary = vocabulary, .first_id = first_id};
+        args.ids = ids.data();
+        args.scale = 2.5f;
+        args.dropout = make_dropout(0.25, {1, 2});
+        args.place = {7, 3, 2, 10};
+        const auto found = in_every_order([&] {
+            ShimStream stream;
+            const auto from = rounded<TypeParam>(table), offsets = rounded<TypeParam>(positions);
+            std::vector<TypeParam> y(static_cast<std::size_t>(rows * width), from_float<TypeParam>(7.0f));
+            EmbeddingArgs own = args;
+            own.table = from.data();
+            own.positions = offsets.data();
+            own.y = y.data();
+            embedding(stream, own);
+            return y;
+        });
+        Pool pool;
+        CpuStream cpu{1, &pool};
+        Floats wanted(static_cast<std::size_t>(rows * width));
+        args.table = table.data();
+        args.positions = positions.data();
+        args.y = wanted.data();
+        embedding(cpu, args);
+        EXPECT_EQ(found, rounded<TypeParam>(wanted)) << "ids from " << first_id;
+    }
+}
+
+TYPED_TEST(CudaEmbedding, BackwardOfAPartOfTheTableHasTheCpusBits) {
+    // ids of two bytes, where the part's have one
+    const std::int64_t rows = 1400, width = 16;
+    const std::int32_t all_ids = 300;
+    const Ids ids = random_ids(rows, all_ids, 5);
+    for (const auto& [first_id, vocabulary] : {std::pair{0, 40}, {40, 1}, {41, 0}, {200, 100}})
+        for (const bool accumulate : {false, true}) {
+            const Floats dy = random_in<TypeParam>(rows * width, 6),
+                         old_table = random_floats(vocabulary * width, 7);
+            EmbeddingBackwardArgs args{.rows = rows, .width = width, .vocabulary = vocabulary};
+            args.first_id = first_id;
+            args.ids_end = all_ids;
+            args.ids = ids.data();
+            args.scale = 1.7f;
+            args.accumulate_table = accumulate;
+            const auto found = in_every_order([&] {
+                ShimStream stream;
+                const std::vector<TypeParam> gradient = rounded<TypeParam>(dy);
+                Floats table = old_table;
+                EmbeddingBackwardArgs own = args;
+                own.dy = gradient.data();
+                own.dtable = table.data();
+                embedding_backward(stream, own);
+                return table;
+            });
+            Pool pool;
+            CpuStream cpu{1, &pool};
+            Floats wanted = old_table;
+            args.dy = dy.data();
+            args.dtable = wanted.data();
+            embedding_backward(cpu, args);
+            EXPECT_EQ(found, wanted) << "ids from " << first_id;
+        }
 }
 
 }  // namespace

@@ -125,5 +125,60 @@ TYPED_TEST(CudaUpdate, AnythingThatIsNotFiniteSkipsTheStep) {
     }
 }
 
+/// A rank updates and sends from where the gradient was; another takes what it got.
+template <class T, class S>
+void check_sent_and_taken(S& stream, bool skipped) {
+    State sender = first_state(), taker = first_state();
+    const State before = first_state();
+    std::vector<std::vector<T>> copies, taken_copies;
+    std::vector<AdamTensor> all, taken;
+    for (const Floats& values : sender.parameters) copies.emplace_back(values.size());
+    taken_copies = copies;
+    for (std::size_t i = 0; i < kCounts.size(); ++i) {
+        const std::ptrdiff_t skip = i == kMisaligned ? 1 : 0;
+        AdamTensor tensor{.count = kCounts[i]};
+        tensor.parameter = sender.parameters[i].data() + skip;
+        tensor.gradient = tensor.sent = sender.gradients[i].data() + skip;
+        tensor.moment1 = sender.moments1[i].data() + skip;
+        tensor.moment2 = sender.moments2[i].data() + skip;
+        tensor.copy = i != 0 && DTypeOf<T>::value != DType::f32 ? copies[i].data() + skip : nullptr;
+        all.push_back(tensor);
+        if (tensor.copy) tensor.copy = taken_copies[i].data() + skip;
+        tensor.parameter = i == 3 ? nullptr : taker.parameters[i].data() + skip;
+        taken.push_back(tensor);
+    }
+    const AdamTensors updated(all, DTypeOf<T>::value), others(taken, DTypeOf<T>::value);
+    std::vector<StepEnd> end(1);
+    end[0].rate = 1e-3f;
+    end[0].correction1 = 0.271f;
+    end[0].correction2 = 0.003f;
+    end[0].skipped = skipped ? 1 : 0;
+    adam(stream, {updated.list, end.data()});
+    take_parameters(stream, {others.list, end.data()});
+    if (skipped) {
+        EXPECT_TRUE(sender == before);
+        EXPECT_TRUE(taker == before);
+        return;
+    }
+    EXPECT_EQ(taken_copies, copies);
+    for (std::size_t i = 0; i < kCounts.size(); ++i) {
+        EXPECT_EQ(
+            std::equal(sender.gradients[i].begin() + (i == kMisaligned ? 1 : 0), sender.gradients[i].end(),
+                       sender.parameters[i].begin() + (i == kMisaligned ? 1 : 0)),
+            true)
+            << "the values went out " << i;
+        EXPECT_EQ(taker.parameters[i], i == 3 ? before.parameters[i] : sender.parameters[i]) << i;
+    }
+}
+
+TYPED_TEST(CudaUpdate, ARankTakesWhatAnotherUpdated) {
+    for (const bool skipped : {false, true}) {
+        ShimStream stream;
+        check_sent_and_taken<TypeParam>(stream, skipped);
+        CpuStream cpu{3, nullptr};
+        check_sent_and_taken<TypeParam>(cpu, skipped);
+    }
+}
+
 }  // namespace
 }  // namespace skein::kernels
