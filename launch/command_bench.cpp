@@ -11,6 +11,7 @@
 #include "model/base/error.h"
 #include "parallel/collective_times.h"
 #include "parallel/lanes.h"
+#include "parallel/process_grid.h"
 #include "trainer/bench.h"
 #include "trainer/options.h"
 #include "trainer/utilisation.h"
@@ -55,8 +56,16 @@ void print(const BenchShape& shape, const std::vector<BenchResult>& results,
                     megabytes(result.memory.parameters), megabytes(result.memory.gradients),
                     megabytes(result.memory.optimizer), megabytes(result.memory.activations));
         if (result.bytes_sent > 0)
-            std::printf("    %.2f MB sent a step and rank, %.0f %% of it before backward ended\n",
-                        result.bytes_sent * 1e-6, 100.0 * result.sent_early);
+            std::printf(
+                "    %.2f MB of gradients sent a step and rank, %.0f %% of it before backward ended\n",
+                result.bytes_sent * 1e-6, 100.0 * result.sent_early);
+        const auto all = [&](const char* what, std::int64_t sent, std::int64_t formula) {
+            if (sent + formula > 0)
+                std::printf("    all ranks send %lld bytes of %s a step; by formula %lld\n",
+                            static_cast<long long>(sent), what, static_cast<long long>(formula));
+        };
+        all("gradients", result.sent.data, result.formula.data);
+        all("activations", result.sent.tensor, result.formula.tensor);
     }
     std::fflush(stdout);
 }
@@ -71,7 +80,11 @@ nlohmann::ordered_json json_of(const BenchResult& result, const std::optional<do
                                 {"parameters", result.parameters},
                                 {"peak_bytes", result.peak_bytes},
                                 {"bytes_sent", result.bytes_sent},
-                                {"sent_early", result.sent_early}};
+                                {"sent_early", result.sent_early},
+                                {"data_bytes", result.sent.data},
+                                {"data_bytes_by_formula", result.formula.data},
+                                {"tensor_bytes", result.sent.tensor},
+                                {"tensor_bytes_by_formula", result.formula.tensor}};
     json["memory"] = {{"parameters", result.memory.parameters},
                       {"gradients", result.memory.gradients},
                       {"optimizer", result.memory.optimizer},
@@ -103,6 +116,10 @@ int run_bench_command(const Arguments& arguments, Ranks& ranks) {
     const int own = own_processors(ranks);
     options.gpu = device_of_a_rank(arguments.config.device, ranks);
     const BenchShape* shape = nullptr;
+    std::optional<ProcessGrid> grid;
+    ranks.together([&] { grid.emplace(ranks.session(), arguments.config.parallel.tensor); });
+    const int data_ranks = grid->data().size();
+    options.sequence = arguments.config.parallel.sequence;
     ranks.together([&] {
         if (!arguments.has("shape")) throw ConfigError("bench: found neither --shape nor --collectives");
         shape = &shape_named(arguments.value("shape"));
@@ -115,11 +132,12 @@ int run_bench_command(const Arguments& arguments, Ranks& ranks) {
         asked.overlap = arguments.config.parallel.overlap;
         asked.zero = arguments.config.parallel.zero;
         if (asked.lanes == 0)  // as few as the ranks allow
-            for (asked.lanes = 1; asked.lanes < ranks.session().size();) asked.lanes *= 2;
-        Lanes(asked.lanes, ranks.session().size());
+            for (asked.lanes = 1; asked.lanes < data_ranks;) asked.lanes *= 2;
+        Lanes(asked.lanes, data_ranks);
+        check_sharing(shape->model, arguments.config.parallel.tensor);
     });
-    options.variants = variants_of(asked, arguments.has("compare"), ranks.session().size());
-    const std::vector<BenchResult> results = run_bench(*shape, options, ranks.world());
+    options.variants = variants_of(asked, arguments.has("compare"), data_ranks);
+    const std::vector<BenchResult> results = run_bench(*shape, options, grid->groups());
     std::optional<double> peak;
     if (!options.gpu)
         peak = sgemm_peak(options.threads, ranks.world());
@@ -130,6 +148,7 @@ int run_bench_command(const Arguments& arguments, Ranks& ranks) {
     if (!arguments.has("json")) return kExitDone;
     nlohmann::ordered_json json{{"shape", shape->name},
                                 {"ranks", ranks.session().size()},
+                                {"tensor", arguments.config.parallel.tensor},
                                 {"threads", options.threads},
                                 {"precision", get_option(arguments.config, "train.precision")}};
     if (!options.gpu) json["sgemm_gflops"] = *peak;
@@ -174,8 +193,9 @@ Command bench_command() {
          .help = "end with one line of JSON",
          .kind = CommandOption::Kind::kFlag},
     };
-    command.run_options = {"device",        "train.precision",           "parallel.overlap",
-                           "parallel.zero", "parallel.bucket-megabytes", "parallel.timeout"};
+    command.run_options = {
+        "device",          "train.precision",   "parallel.overlap",          "parallel.zero",
+        "parallel.tensor", "parallel.sequence", "parallel.bucket-megabytes", "parallel.timeout"};
     command.run_on_ranks = run_bench_command;
     return command;
 }

@@ -10,6 +10,7 @@
 #include "launch/ranks.h"
 #include "launch/threads.h"
 #include "model/base/error.h"
+#include "parallel/process_grid.h"
 #include "trainer/evaluation.h"
 #include "trainer/model_state.h"
 
@@ -20,6 +21,11 @@ int run_evaluate(const Arguments& arguments, Ranks& ranks) {
     const int own = own_processors(ranks);
     Stream stream(device_of_a_rank(arguments.config.device, ranks),
                   threads_of_a_rank(arguments.config.parallel.threads, own, ranks));
+    std::optional<ProcessGrid> grid;
+    ranks.together([&] { grid.emplace(ranks.session(), arguments.config.parallel.tensor); });
+    TensorGroup tensor_group(grid->tensor());
+    TensorSharing sharing;
+    if (tensor_group.size() > 1) sharing.group = &tensor_group;
     std::optional<Checkpoint> checkpoint;
     std::unique_ptr<Objective> objective;
     std::unique_ptr<ValidationData> samples;
@@ -27,7 +33,7 @@ int run_evaluate(const Arguments& arguments, Ranks& ranks) {
         checkpoint = find_checkpoint(ranks.world(), arguments.value("checkpoint"),
                                      [](const std::string& line) { std::cerr << line << std::endl; });
     });
-    ranks.together([&] { objective = load_objective(*checkpoint, ranks.world(), stream); });
+    ranks.together([&] { objective = load_objective(*checkpoint, ranks.world(), stream, sharing); });
     const DataFolder data =
         open_data_together(arguments.value("data"), ranks.session().rank(),
                            [&](const std::function<void()>& part) { ranks.together(part); });
@@ -40,7 +46,7 @@ int run_evaluate(const Arguments& arguments, Ranks& ranks) {
                                        arguments.config.eval.samples);
     });
     Evaluation result;
-    ranks.together([&] { result = evaluate(*objective, stream, ranks.world(), *samples); });
+    ranks.together([&] { result = evaluate(*objective, stream, grid->data(), *samples); });
     if (!ranks.is_first()) return kExitDone;
     if (arguments.has("json")) {
         std::cout << nlohmann::ordered_json{{"checkpoint", checkpoint->folder()},
@@ -74,8 +80,8 @@ Command evaluate_command() {
         {.name = "data", .value = "DIR", .help = "the data folder", .required = true},
         {.name = "json", .value = "", .help = "one line of JSON", .kind = CommandOption::Kind::kFlag},
     };
-    command.run_options = {"eval.samples", "train.long-pairs", "device", "parallel.threads",
-                           "parallel.timeout"};
+    command.run_options = {"eval.samples",    "train.long-pairs", "device",
+                           "parallel.tensor", "parallel.threads", "parallel.timeout"};
     command.run_on_ranks = run_evaluate;
     return command;
 }

@@ -40,7 +40,6 @@ class QueuedRoute final : public BucketRoute {
     std::size_t staging_bytes() const override { return staging_.bytes(); }
 
   private:
-    void confirm_all_but(std::size_t newest);
     Pending gather(std::size_t bucket);
 
     Communicator& communicator_;
@@ -50,7 +49,7 @@ class QueuedRoute final : public BucketRoute {
     SumsGoTo sums_go_to_;
     Tensor staging_;
     Pending last_;                  // of this step's operations
-    std::deque<Pending> steps_;     // the last operation of each that is finished and not confirmed
+    std::deque<Pending> steps_;     // the last operation of each that is finished and may not be over
     std::vector<Pending> spreads_;  // of this step's buckets, in order
     std::size_t awaited_ = 0;       // how many of them the stream waits for
     std::int64_t bytes_sent_ = 0;   // counted when queued

@@ -114,6 +114,7 @@ RunConfig config_of(const BenchShape& shape, const BenchOptions& options, const 
     config.parallel.overlap = variant.overlap;
     config.parallel.zero = variant.zero;
     config.parallel.bucket_megabytes = options.bucket_megabytes;
+    config.parallel.sequence = options.sequence;
     return effective(config);
 }
 
@@ -121,19 +122,23 @@ RunConfig config_of(const BenchShape& shape, const BenchOptions& options, const 
 class VariantRun {
   public:
     VariantRun(const BenchShape& shape, const BenchOptions& options, const BenchVariant& variant,
-               Communicator& data)
+               const RankGroups& groups)
         : shape_(shape),
           variant_(variant),
-          data_(data),
+          groups_(groups),
+          tensor_group_(groups.tensor),
           stream_(options.gpu, options.threads),
-          objective_(make_objective(stream_, shape.model, 1)),
-          step_(config_of(shape, options, variant), *objective_, stream_, data) {}
+          objective_(make_objective(stream_, shape.model, 1, sharing(options))),
+          step_(config_of(shape, options, variant), *objective_, stream_,
+                StepGroups(groups.data, nullptr, groups.world)) {}
 
     void step(std::int64_t number, bool measured) {
         const Batch batch = random_batch(shape_, step_.own_samples(shape_.batch), number);
-        data_.barrier();
+        groups_.world.barrier();
         const auto start = Clock::now();
-        sync_ = step_.run(batch, number, 0).sync;
+        const StepOutcome outcome = step_.run(batch, number, 0);
+        sync_ = outcome.sync;
+        tensor_bytes_ = outcome.tensor_bytes_sent;
         if (!measured) stream_.pool().reset_peak();  // at the start there is what no step needs
         if (measured) times_.push_back(seconds_between(start, Clock::now()));
     }
@@ -148,16 +153,29 @@ class VariantRun {
         result.tokens_per_second = static_cast<double>(shape_.batch * shape_.model.context) / result.seconds;
         const auto length = static_cast<double>(shape_.model.context);
         result.gflops = model_flops_per_token(shape_.model, length, length) * result.tokens_per_second * 1e-9;
-        result.parameters = objective_->model().parameters().elements();
+        const ParameterList& parameters = objective_->model().parameters();
+        for (std::size_t i = 0; i < parameters.size(); ++i)
+            result.parameters += parameters[i].global_shape.elements();
         result.peak_bytes = stream_.pool().statistics().peak;
         result.memory = memory();
         result.bytes_sent = static_cast<double>(sync_.bytes_sent);
         if (sync_.bytes_sent > 0)
             result.sent_early = static_cast<double>(sync_.bytes_sent_during_backward) / result.bytes_sent;
+        result.sent.data = groups_.world.all_reduce_value(sync_.bytes_sent);
+        result.sent.tensor = groups_.world.all_reduce_value(tensor_bytes_);
+        const std::int64_t rows = shape_.batch * shape_.model.context;
+        result.formula = step_traffic({objective_->model(), groups_.data.size(), groups_.tensor.size(),
+                                       variant_.lanes, step_.sync().layout().elements, rows, rows});
+        // tensor ranks have slices that are not all of one size
+        result.formula.data = groups_.world.all_reduce_value(result.formula.data) / groups_.world.size();
         return result;
     }
 
   private:
+    TensorSharing sharing(const BenchOptions& options) {
+        if (groups_.tensor.size() == 1) return {};
+        return {&tensor_group_, options.sequence};
+    }
     BenchMemory memory() {
         BenchMemory memory;
         const ParameterList& parameters = objective_->model().parameters();
@@ -172,12 +190,14 @@ class VariantRun {
 
     const BenchShape& shape_;
     BenchVariant variant_;
-    Communicator& data_;
+    RankGroups groups_;
+    TensorGroup tensor_group_;
     Stream stream_;
     std::unique_ptr<Objective> objective_;
     TrainingStep step_;
     std::vector<double> times_;
     GradientSyncStatistics sync_;  // of the last step
+    std::int64_t tensor_bytes_ = 0;
 };
 
 }  // namespace
@@ -196,10 +216,11 @@ const std::vector<BenchShape>& bench_shapes() {
     return shapes;
 }
 
-std::vector<BenchResult> run_bench(const BenchShape& shape, const BenchOptions& options, Communicator& data) {
+std::vector<BenchResult> run_bench(const BenchShape& shape, const BenchOptions& options,
+                                   const RankGroups& groups) {
     std::vector<std::unique_ptr<VariantRun>> runs;
     for (const BenchVariant& variant : options.variants)
-        runs.push_back(std::make_unique<VariantRun>(shape, options, variant, data));
+        runs.push_back(std::make_unique<VariantRun>(shape, options, variant, groups));
     for (std::int64_t step = 0; step < options.warmup + options.steps; ++step)
         for (const auto& run : runs) run->step(step, step >= options.warmup);
     std::vector<BenchResult> results;
@@ -207,9 +228,9 @@ std::vector<BenchResult> run_bench(const BenchShape& shape, const BenchOptions& 
     return results;
 }
 
-double sgemm_peak(int threads, Communicator& data) {
-    data.barrier();
-    return data.all_reduce_value(sgemm_gflops(threads));
+double sgemm_peak(int threads, Communicator& world) {
+    world.barrier();
+    return world.all_reduce_value(sgemm_gflops(threads));
 }
 
 }  // namespace skein

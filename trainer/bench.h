@@ -5,9 +5,10 @@
 #include <string>
 #include <vector>
 
-#include "model/tensor/communicator.h"
 #include "model/tensor/device.h"
+#include "parallel/process_grid.h"
 #include "trainer/config.h"
+#include "trainer/traffic.h"
 
 namespace skein {
 
@@ -43,6 +44,7 @@ struct BenchOptions {
     std::optional<Gpu> gpu;  ///< this rank's; none: on the CPU
     int threads = 1;
     double bucket_megabytes = 1.0;
+    bool sequence = false;  ///< --parallel.sequence
     Precision precision = Precision::kFp32;
     std::vector<BenchVariant> variants;  ///< at least one; a step of each by turns
 };
@@ -56,14 +58,17 @@ struct BenchResult {
     std::uint64_t peak_bytes = 0;  ///< largest sum of this rank's live tensors
     BenchMemory memory;
     double sent_early = 0.0;  ///< share of the gradient bytes that left before backward ended
-    double bytes_sent = 0.0;  ///< a step, by this rank
+    double bytes_sent = 0.0;  ///< a step, by this rank to data-parallel ones
+    /// Over all ranks, a step: counted, and by formula (traffic.h).
+    StepTraffic sent, formula;
 };
 
-/// Whole training steps (forward, backward, clip, AdamW) on random tokens, by variant. Collective over
-/// `data`.
-std::vector<BenchResult> run_bench(const BenchShape& shape, const BenchOptions& options, Communicator& data);
+/// Whole training steps (forward, backward, clip, AdamW) on random tokens, by variant. Collective. Throws
+/// ConfigError for a shape that the tensor group cannot share.
+std::vector<BenchResult> run_bench(const BenchShape& shape, const BenchOptions& options,
+                                   const RankGroups& groups);
 
 /// GFLOP/s: OpenBLAS's own best on one 2048 x 2048 product, all ranks' threads together. Collective.
-double sgemm_peak(int threads, Communicator& data);
+double sgemm_peak(int threads, Communicator& world);
 
 }  // namespace skein

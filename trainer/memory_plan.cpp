@@ -19,6 +19,9 @@ namespace {
 
 // Ranks that are looked at: their samples, and how many of their lanes wait for others, differ a little.
 constexpr int kMostRanks = 16;
+// Batches of pairs are all of another shape, for each of which the pool has blocks of its own; after so many
+// there is little to come.
+constexpr std::int64_t kMostSteps = 64;
 // Of evaluation.
 constexpr std::size_t kMostPasses = 16;
 
@@ -149,8 +152,8 @@ MemoryPlan PlannedRun::plan_rank(const RunConfig& config, int rank, int ranks) c
     TrainingStep step(config, *objective, stream,
                       StepGroups(data, place_.queued ? &gradients : nullptr, data));
     const std::size_t before = held(stream), copies = copies_of(objective->model().parameters());
-    for (const Batch& batch :
-         training_.blank_batches([&](std::int64_t samples) { return step.own_samples(samples); })) {
+    const OwnSamples own = [&](std::int64_t samples) { return step.own_samples(samples); };
+    for (const Batch& batch : training_.blank_batches(own, std::min(config.train.steps, kMostSteps))) {
         step.start(batch, 0, 0);
         step.drop();
     }

@@ -43,7 +43,7 @@ class StreamTraining : public TrainingData {
           sampler_(tokens_.tokens(), static_cast<std::uint64_t>(config.model.context), config.train.seed),
           batch_(config.train.batch) {}
 
-    std::vector<Batch> blank_batches(const OwnSamples& own) const override {
+    std::vector<Batch> blank_batches(const OwnSamples& own, std::int64_t) const override {
         std::vector<Batch> one{next_batch(own)};
         one[0].part = blank(one[0].own);
         return one;
@@ -187,13 +187,14 @@ class PairTraining : public TrainingData {
                                  " pairs are cut to --model.context ", context_));
         return lines;
     }
-    std::vector<Batch> blank_batches(const OwnSamples& own) const override {
+    std::vector<Batch> blank_batches(const OwnSamples& own, std::int64_t most) const override {
         std::vector<Batch> batches;
-        for (const PairPlan& plan : sampler_.plan_window(0, 0)) {
+        PairWalk walk(sampler_, {});
+        while (std::ssize(batches) < most) {
+            const PairPlan& plan = walk.next();
             Batch& batch =
                 batches.emplace_back(batch_of(plan, own(static_cast<std::int64_t>(plan.samples()))));
             batch.part = blank_pairs(plan, batch.own);
-            if (batches.size() == kMostBlank) break;
         }
         return batches;
     }
@@ -202,7 +203,6 @@ class PairTraining : public TrainingData {
 
   private:
     class Walk;
-    static constexpr std::size_t kMostBlank = 64;
 
     /// Of the first window, so that it costs little in a large corpus.
     std::string padding_notice() const {

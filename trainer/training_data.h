@@ -30,9 +30,9 @@ class TrainingData {
     virtual ~TrainingData() = default;
     /// What there is to say about it before training, a line each.
     virtual std::vector<std::string> notices() const { return {}; }
-    /// Blank batches as long as those that training begins with, without reading a token: of a stream one, as
-    /// all are alike; of pairs those of the first window, at most 64.
-    virtual std::vector<Batch> blank_batches(const OwnSamples& own) const = 0;
+    /// Blank batches as long as the first `most` of training, without reading a token; of a stream one, as
+    /// all are alike.
+    virtual std::vector<Batch> blank_batches(const OwnSamples& own, std::int64_t most) const = 0;
     /// The batches from a place on. This must outlive the walk. Throws DataError for a place that is none.
     virtual std::unique_ptr<BatchWalk> walk(const DataPlace& from, OwnSamples own) const = 0;
 };

@@ -229,7 +229,8 @@ void TrainingStep::start(const Batch& batch, std::int64_t step, std::uint64_t fl
 StepOutcome TrainingStep::finish() {
     if (under_way_.empty()) throw Error("training step: no step is under way");
     UnderWay& oldest = *under_way_.front();
-    oldest.losses_come.wait_on_host();  // before any other wait: it ends when a rank does not come
+    // before any other wait: they end when a rank does not come
+    oldest.losses_come.wait_on_host();
     oldest.parameters_come.wait_on_host();
     oldest.flags_come.wait();
     oldest.ended.wait();

@@ -149,6 +149,27 @@ TEST_F(OnDevice, NcclGivesTheBitsOfMpi) {
     }
 }
 
+TEST_F(OnDevice, TensorParallelRanksTrainAsOnTheCpu) {
+    const std::string grid = " --parallel.tensor 2 --parallel.sequence true --train.recompute block";
+    for (const std::string data : {"text", "pairs"}) {
+        SCOPED_TRACE(data);
+        const Outcome on_cpu = train("cpu-grid-" + data, "--device cpu" + grid, 2, "", data);
+        ASSERT_EQ(on_cpu.code, 0) << on_cpu.errors;
+        const std::vector<double> wanted = losses("cpu-grid-" + data);
+        for (const std::string transport : {"mpi", "nccl"}) {
+            const std::string name = transport + "-grid-" + data;
+            const Outcome on_gpu = train(name, "--device cuda" + grid + " --parallel.transport " + transport,
+                                         2, "export NCCL_HOSTID=$OMPI_COMM_WORLD_RANK;", data);
+            ASSERT_EQ(on_gpu.code, 0) << on_gpu.errors;
+            const std::vector<double> found = losses(name);
+            ASSERT_EQ(found.size(), wanted.size());
+            for (std::size_t i = 0; i < wanted.size(); ++i)
+                EXPECT_NEAR(found[i], wanted[i], 1e-5 * wanted[i]) << transport << " " << i;
+        }
+        expect_same_run("mpi-grid-" + data, "nccl-grid-" + data);
+    }
+}
+
 TEST_F(OnDevice, EvaluatesAndGeneratesAsOnTheCpu) {
     ASSERT_EQ(train("model", "--device cuda").code, 0);
     const auto evaluated = [](const std::string& device) {

@@ -177,6 +177,24 @@ TEST_P(Grids, LoadEachOthersCheckpoints) {
     }
 }
 
+TEST_P(Grids, EvaluateAsTheWholeDoes) {
+    expect_finish("evaluated", {1, 2}, kHalf);
+    const auto loss = [&](int ranks, const std::string& tensor) {
+        const Outcome outcome =
+            run_skein(words("evaluate --json --checkpoint " + out("evaluated") + " --data " + data() +
+                            " --parallel.threads 1 --parallel.tensor " + tensor),
+                      ranks);
+        EXPECT_EQ(outcome.code, 0) << outcome.errors;
+        return outcome.code == 0 ? Json::parse(outcome.out)["valid_loss"].get<double>() : 0.0;
+    };
+    const double trained = losses_of("evaluated").back(), alone = loss(1, "1");
+    EXPECT_EQ(loss(2, "2"), trained);
+    EXPECT_EQ(loss(4, "2"), trained);
+    EXPECT_EQ(loss(2, "1"), alone);
+    EXPECT_NEAR(loss(4, "4"), alone, 1e-6 * alone);
+    EXPECT_NEAR(trained, alone, 1e-6 * alone);
+}
+
 TEST_P(Grids, RefuseWhatRanksCannotShare) {
     const auto refusal = [&](const std::string& more, int ranks) {
         const Outcome outcome =

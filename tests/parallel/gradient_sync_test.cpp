@@ -6,7 +6,6 @@
 #include <cstring>
 #include <optional>
 #include <string>
-#include <thread>
 #include <vector>
 
 #include "model/base/error.h"
@@ -350,7 +349,7 @@ TEST_P(FourLanesTest, AShardedSumIsTheTreesInTheOwnSlicesAndEverywhereOnceTheyAr
         sync.await_spread(sync.layout().buckets.size());
         EXPECT_EQ(differences(batch), 0);
         Pending last = sync.last_spread();
-        while (!last.poll()) std::this_thread::yield();
+        last.wait_on_host();
     }
 }
 

@@ -126,6 +126,7 @@ struct Grid {
 struct Way {
     bool sequence = false;
     Recompute recompute = Recompute::kNone;
+    int zero = 0;
 };
 
 /// What a step leaves on this rank: gradients before the update, and parameters after it.
@@ -141,6 +142,7 @@ template <class M>
 After run(RunConfig config, const Way& way, Communicator& world, Communicator& data, Communicator* tensor) {
     config.train.recompute = way.recompute;
     config.parallel.sequence = way.sequence;
+    config.parallel.zero = way.zero;
     std::optional<TensorGroup> group;
     TensorSharing sharing;
     if (tensor) sharing = {&group.emplace(*tensor), way.sequence};

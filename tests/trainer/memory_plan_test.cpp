@@ -25,11 +25,13 @@ class MemoryPlanTest : public testing::Test {
   protected:
     void open_text(const Settings& changes) {
         config_ = small_config(wider(changes));
+        config_.train.steps = 2;  // all are alike
         folder_ = small_folder(path_.path(), write_small_shard(path_.path(), "train", 4000, 1), {});
         data_ = open_training_data(folder_, config_);
     }
     void open_pairs(const Settings& changes) {
         config_ = small_pair_config(wider(changes));
+        config_.train.steps = 20;
         folder_ =
             small_folder(path_.path(), write_small_pairs(path_.path(), "train", 400), {}, DataKind::kPairs);
         data_ = open_training_data(folder_, config_);
@@ -37,7 +39,7 @@ class MemoryPlanTest : public testing::Test {
     MemoryPlan plan(int ranks = 1, Device device = Device::cpu, bool queued = false) const {
         return PlannedRun(config_, {ranks, device, queued, 0}, *data_).plan();
     }
-    /// What the pool of a real run holds after as many steps as were planned.
+    /// What the pool of a real run holds at its end.
     std::size_t measured() const {
         SoloCommunicator alone;
         Stream stream(2);
@@ -45,8 +47,7 @@ class MemoryPlanTest : public testing::Test {
         TrainingStep step(config_, *objective, stream, alone);
         const OwnSamples own = [&](std::int64_t samples) { return step.own_samples(samples); };
         const std::unique_ptr<BatchWalk> walk = data_->walk({}, own);
-        const auto steps = static_cast<std::int64_t>(data_->blank_batches(own).size());
-        for (std::int64_t i = 0; i < steps; ++i) step.run(walk->next(), i, 0);
+        for (std::int64_t i = 0; i < config_.train.steps; ++i) step.run(walk->next(), i, 0);
         return stream.pool().statistics().touched;
     }
     /// What the plan does not see: some kernels' scratch, a few rows of a width; and of messages nothing
