@@ -135,7 +135,7 @@ TEST(Options, AValueThatIsNotAllowedNamesOptionFoundAndAllowed) {
                                               {"parallel.transport", "pigeon"},
                                               {"parallel.timeout", "0"},
                                               {"optimizer.epsilon", "0"},
-                                              {"parallel.tensor", "2"},
+                                              {"parallel.tensor", "0"},
                                               {"train.steps", "99999999999999999999"}}) {
         EXPECT_NE(message_of(name, value), "no error") << name << " = " << value;
     }

@@ -110,8 +110,9 @@ TEST(EncoderDecoder, StartsWithXavierMatricesAndTablesOfUnitRows) {
             const std::int64_t packed = name.find("qkv") != std::string::npos         ? 3
                                         : name.find("key_value") != std::string::npos ? 2
                                                                                       : 1;
-            const auto fans =
-                static_cast<double>(parameter.global_shape[0] / packed + parameter.global_shape[1]);
+            const Shape& shape = parameter.global_shape;
+            const std::int64_t in = shape[shape.rank() - 1];
+            const auto fans = static_cast<double>(shape.elements() / in / packed + in);
             const double bound = std::sqrt(6.0 / fans);
             EXPECT_LE(largest, bound);
             EXPECT_GT(largest, 0.99 * bound);
