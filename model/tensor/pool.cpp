@@ -15,6 +15,9 @@ namespace {
 
 constexpr std::size_t kAlignment = 64;
 constexpr std::size_t kHugePage = std::size_t{2} << 20;
+// How many times as large as asked for a block may be that is handed out again. Where every pass has another
+// shape, pairs' say, blocks of one size only would add up to twice the memory.
+constexpr std::size_t kLoosest = 2;
 
 // Powers of two in eight steps, so that at most an eighth is wasted.
 std::size_t size_class(std::size_t bytes) {
@@ -60,24 +63,24 @@ Pool::~Pool() {
 BlockRef Pool::allocate(std::size_t bytes) {
     const std::size_t wanted = size_class(bytes);
     const std::lock_guard lock(mutex_);
-    statistics_.in_use += wanted;
-    statistics_.peak = std::max(statistics_.peak, statistics_.in_use);
-    const auto note_asked = [&](MemoryBlock* block) {
-        if (bytes <= block->asked) return;
-        statistics_.touched += bytes - block->asked;
-        block->asked = bytes;
-    };
-    if (MemoryBlock* block = take_free(free_[wanted])) {
-        note_asked(block);
+    const auto hand_out = [&](MemoryBlock* block) {
+        block->used = wanted;
+        statistics_.in_use += wanted;
+        statistics_.peak = std::max(statistics_.peak, statistics_.in_use);
+        if (bytes > block->asked) {
+            statistics_.touched += bytes - block->asked;
+            block->asked = bytes;
+        }
         return BlockRef(block);
-    }
+    };
+    for (auto at = free_.lower_bound(wanted); at != free_.end() && at->first <= kLoosest * wanted; ++at)
+        if (MemoryBlock* block = take_free(at->second)) return hand_out(block);
     std::byte* data = source_->allocate(wanted);
     if (!data) {
         release_free();
         data = source_->allocate(wanted);
     }
     if (!data) {
-        statistics_.in_use -= wanted;
         const std::string what = text(" refused ", wanted, " bytes; ", statistics_.reserved, " are in use");
         if (source_->device() == Device::cuda) throw CudaError("memory: the GPU" + what);
         throw IoError("memory: the system" + what);
@@ -88,11 +91,10 @@ BlockRef Pool::allocate(std::size_t bytes) {
     block->data = data;
     block->bytes = wanted;
     block->pool = this;
-    note_asked(block.get());
     std::vector<MemoryBlock*>& free = free_[wanted];
     free.reserve(free.size() + 8);
     blocks_.push_back(std::move(block));
-    return BlockRef(blocks_.back().get());
+    return hand_out(blocks_.back().get());
 }
 
 // The one that was given back last, as it may still be in a cache, if it can be used at once.
@@ -122,7 +124,7 @@ void Pool::release_free() {
 
 void Pool::give_back(MemoryBlock* block) noexcept {
     const std::lock_guard lock(mutex_);
-    statistics_.in_use -= block->bytes;
+    statistics_.in_use -= block->used;
     source_->given_back(block->data);
     free_[block->bytes].push_back(block);
 }

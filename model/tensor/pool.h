@@ -66,6 +66,7 @@ struct MemoryBlock {
     std::byte* data = nullptr;
     std::size_t bytes = 0;
     std::size_t asked = 0;  ///< the most that its users asked for
+    std::size_t used = 0;   ///< what its user asked for, rounded up to its class
     Pool* pool = nullptr;
     std::atomic<int> references{0};
 };
@@ -95,8 +96,9 @@ class BlockRef {
     MemoryBlock* block_ = nullptr;
 };
 
-/// Keeps freed blocks by size class and hands them out again, so that a training step whose shapes repeat
-/// asks the system for nothing. Classes are at most 1/8 apart. A GPU's memory is handed out in the order of
+/// Keeps freed blocks by size class and hands them out again, the smallest that is large enough and at most
+/// twice that, so that a training step whose shapes repeat asks the system for nothing. Classes are at most
+/// 1/8 apart. A GPU's memory is handed out in the order of
 /// its stream: a block that was given back may be in use by work that is queued, and who gets it queues
 /// behind. Must outlive every tensor that lives in it. Safe to use from any thread.
 class Pool {

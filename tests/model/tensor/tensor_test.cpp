@@ -55,6 +55,16 @@ TEST(Pool, WastesAtMostAnEighth) {
     }
 }
 
+TEST(Pool, GivesASmallerTensorALargerBlockButNoneOfMoreThanTwice) {
+    Stream stream(1);
+    const auto take = [&](std::size_t bytes) { return stream.pool().allocate(bytes); };
+    const std::byte* large = take(1 << 20).get()->data;
+    EXPECT_EQ(take(600'000).get()->data, large);
+    EXPECT_NE(take(300'000).get()->data, large);
+    EXPECT_EQ(stream.pool().statistics().reserved, (1u << 20) + take(300'000).get()->bytes);
+    EXPECT_EQ(stream.pool().statistics().in_use, 0u);
+}
+
 TEST(Pool, TellsWhatOfItsBlocksWasAskedFor) {
     Stream stream(1);
     { const BlockRef first = stream.pool().allocate(70'000); }
