@@ -15,10 +15,11 @@ namespace {
 GradientLayout layout_of(const ParameterList& parameters, const GradientSyncOptions& options, int ranks) {
     std::vector<std::int64_t> counts;
     for (std::size_t i = 0; i < parameters.size(); ++i) {
-        Layout layout = parameters[i].layout;
-        std::int64_t count = layout.local(parameters[i].global_shape).elements();
-        for (layout.part = 0; options.sharded && layout.part < layout.parts; ++layout.part)
-            count = std::max(count, layout.local(parameters[i].global_shape).elements());
+        const Layout& layout = parameters[i].layout;
+        const Shape& global = parameters[i].global_shape;
+        std::int64_t count = layout.local(global).elements();
+        for (int part = 0; options.sharded && part < layout.parts; ++part)
+            count = std::max(count, layout.of_part(part).local(global).elements());
         counts.push_back(count);
     }
     return {

@@ -43,7 +43,7 @@ class Patience {
 };
 
 /// How long an operation has been waited for: the time in which this rank looked after it, from its first
-/// look on. What lies between two looks counts up to a tenth of the patience and up to a second: a rank that
+/// look on. What lies between two looks counts up to a tenth of the patience, at most a second: a rank that
 /// computed meanwhile, or was itself stopped (a suspended job), does not hold that against the others. Time
 /// under an exemption does not count, and what was before it neither.
 class WaitClock {

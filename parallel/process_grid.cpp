@@ -7,8 +7,7 @@
 
 namespace skein {
 
-ProcessGrid::ProcessGrid(const MpiSession& session, int tensor) {
-    const int ranks = session.size();
+void check_tensor_ranks(int tensor, int ranks) {
     if (tensor < 1 || ranks % tensor != 0) {
         std::string allowed;
         for (int value = 1; value <= ranks; ++value)
@@ -16,6 +15,11 @@ ProcessGrid::ProcessGrid(const MpiSession& session, int tensor) {
         throw ConfigError(text("--parallel.tensor is ", tensor, ", which does not divide the ", ranks,
                                " ranks; allowed: ", allowed));
     }
+}
+
+ProcessGrid::ProcessGrid(const MpiSession& session, int tensor) {
+    const int ranks = session.size();
+    check_tensor_ranks(tensor, ranks);
     if (ranks == 1) {
         world_ = std::make_unique<SoloCommunicator>();
         data_ = std::make_unique<SoloCommunicator>();

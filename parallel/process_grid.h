@@ -7,6 +7,9 @@
 
 namespace skein {
 
+/// Throws ConfigError when `tensor` (--parallel.tensor) does not divide the number of ranks.
+void check_tensor_ranks(int tensor, int ranks);
+
 /// The groups that one rank of a run belongs to. They must outlive this.
 struct RankGroups {
     Communicator& world;   ///< all ranks

@@ -8,10 +8,6 @@
 namespace skein {
 namespace {
 
-std::int64_t blocks_in(std::int64_t elements) {
-    return (elements + kernels::kNormBlock - 1) / kernels::kNormBlock;
-}
-
 // The parameters' elements in [begin, end) of the buffer.
 std::vector<ParameterRun> runs_in(const GradientLayout& layout, std::span<const std::int64_t> counts,
                                   std::int64_t begin, std::int64_t end) {
@@ -48,7 +44,7 @@ ShardPlan::ShardPlan(const GradientLayout& layout, std::span<const std::int64_t>
                     continue;
                 }
                 own.push_back(run);
-                blocks += blocks_in(run.count);
+                blocks += kernels::norm_blocks(run.count);
             }
         if (blocks >= blocks_of_a_group || bucket + 1 == layout.buckets.size()) {
             groups.push_back({bucket + 1, own.size(), others.size()});
@@ -59,7 +55,7 @@ ShardPlan::ShardPlan(const GradientLayout& layout, std::span<const std::int64_t>
     std::size_t all = 0;
     for (std::size_t i = 0; i < counts.size(); ++i) {
         first_of[i] = all;
-        all += static_cast<std::size_t>(blocks_in(counts[i]));
+        all += static_cast<std::size_t>(kernels::norm_blocks(counts[i]));
     }
     places.resize(all);
     first_block.push_back(0);
@@ -68,7 +64,7 @@ ShardPlan::ShardPlan(const GradientLayout& layout, std::span<const std::int64_t>
         for (const ParameterRun& run : runs) {
             const std::size_t first =
                 first_of[run.parameter] + static_cast<std::size_t>(run.begin / kernels::kNormBlock);
-            for (std::int64_t i = 0; i < blocks_in(run.count); ++i)
+            for (std::int64_t i = 0; i < kernels::norm_blocks(run.count); ++i)
                 places[first + static_cast<std::size_t>(i)] = static_cast<std::int32_t>(place++);
         }
         first_block.push_back(place);

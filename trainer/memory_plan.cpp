@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "model/base/error.h"
+#include "parallel/process_grid.h"
 #include "trainer/options.h"
 #include "trainer/run_rules.h"
 #include "trainer/training_step.h"
@@ -124,9 +125,7 @@ PlannedRun::PlannedRun(const RunConfig& config, const PlanPlace& place, const Tr
     : config_(config), place_(place), training_(training), validation_(validation), plan_(plan_for(config)) {}
 
 MemoryPlan PlannedRun::plan_for(const RunConfig& config) const {
-    if (place_.ranks % config.parallel.tensor != 0)
-        throw ConfigError(text("option --parallel.tensor: found ", config.parallel.tensor,
-                               ", wanted a divisor of the number of ranks, ", place_.ranks));
+    check_tensor_ranks(config.parallel.tensor, place_.ranks);
     const int ranks = place_.ranks / config.parallel.tensor, looked_at = std::min(ranks, kMostRanks);
     MemoryPlan worst;
     for (int i = 0; i < looked_at; ++i) {

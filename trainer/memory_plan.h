@@ -12,7 +12,7 @@ namespace skein {
 struct MemoryPlan {
     std::size_t parameters = 0;   ///< with the copies that forward reads
     std::size_t gradients = 0;    ///< with those of the lanes that wait for others
-    std::size_t optimizer = 0;    ///< moments
+    std::size_t optimizer = 0;    ///< moments and master copies
     std::size_t activations = 0;  ///< the most that forward and backward hold, evaluation's among them
     std::size_t buffers = 0;      ///< of messages; on a GPU with what its blocks are rounded up by
     std::size_t program = 0;      ///< on the CPU: what the process had before

@@ -90,8 +90,7 @@ void Optimizer::renew_list() {
 
 std::int64_t Optimizer::blocks() const {
     std::int64_t blocks = 0;
-    for (const ParameterRun& run : runs_)
-        blocks += (run.count + kernels::kNormBlock - 1) / kernels::kNormBlock;
+    for (const ParameterRun& run : runs_) blocks += kernels::norm_blocks(run.count);
     return blocks;
 }
 

@@ -17,6 +17,18 @@ std::vector<std::int64_t> counts_of(const ParameterList& parameters) {
 
 }  // namespace
 
+Tensor chosen_elements(Stream& stream, const Tensor& from, const Tensor& which) {
+    const Tensor chosen = Tensor::empty(stream, DType::f64, {which.elements()});
+    kernels::GatherRowsArgs args;
+    args.from = from.raw();
+    args.to = chosen.raw();
+    args.which = which.data<std::int32_t>();
+    args.rows = which.elements();
+    args.from_stride = args.to_stride = args.bytes = sizeof(double);
+    stream.run([&](auto& s) { kernels::gather_rows(s, args); });
+    return chosen;
+}
+
 ParameterUpdate::ParameterUpdate(const OptimizerSection& section, ParameterList& parameters, Stream& stream,
                                  GradientSync& sync, Communicator& data, Communicator* gradients)
     : parameters_(parameters), stream_(stream), sync_(sync), data_(data), gradients_(gradients) {
@@ -40,18 +52,10 @@ Tensor ParameterUpdate::square_sums() {
         return sums;
     }
     const std::vector<std::int64_t>& first = plan_->first_block;
-    const Tensor by_rank = Tensor::empty(stream_, DType::f64, {first.back()}),
-                 in_order = Tensor::empty(stream_, DType::f64, {first.back()});
+    const Tensor by_rank = Tensor::empty(stream_, DType::f64, {first.back()});
     optimizer_->square_sums(by_rank.data<double>() + first[static_cast<std::size_t>(data_.rank())]);
     gather_slices(stream_, data_, gradients_, by_rank, first);
-    kernels::GatherRowsArgs args;
-    args.from = by_rank.raw();
-    args.to = in_order.raw();
-    args.which = places_.data<std::int32_t>();
-    args.rows = first.back();
-    args.from_stride = args.to_stride = args.bytes = sizeof(double);
-    stream_.run([&](auto& s) { kernels::gather_rows(s, args); });
-    return in_order;
+    return chosen_elements(stream_, by_rank, places_);
 }
 
 kernels::AdamList ParameterUpdate::others(std::size_t first, std::size_t last) {

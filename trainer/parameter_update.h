@@ -8,6 +8,9 @@
 
 namespace skein {
 
+/// from[which[i]] for each i: f64 [which].
+Tensor chosen_elements(Stream& stream, const Tensor& from, const Tensor& which);
+
 /// What a step does with the summed gradients: the squares for the norm, and the update of all parameters.
 /// Where the sync is sharded, each data-parallel rank updates its slices of the buckets alone and holds the
 /// moments (in 16-bit precision the f32 values of what has a copy as well) for them alone; the new values are

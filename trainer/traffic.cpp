@@ -23,12 +23,10 @@ StepTraffic step_traffic(const TrafficOf& of) {
 
     for (std::size_t i = 0; i < parameters.size(); ++i) {
         const Parameter& parameter = parameters[i];
-        Layout layout = parameter.layout;
         for (int rank = 0; rank < of.tensor_ranks; ++rank) {
-            if (layout.is_split()) layout.part = rank;
-            const std::int64_t elements = layout.local(parameter.global_shape).elements();
-            const std::int64_t blocks = (elements + kernels::kNormBlock - 1) / kernels::kNormBlock;
-            traffic.tensor += 8 * others * blocks * of.data_ranks;
+            const std::int64_t elements =
+                parameter.layout.of_part(rank).local(parameter.global_shape).elements();
+            traffic.tensor += 8 * others * kernels::norm_blocks(elements) * of.data_ranks;
         }
         if (parameter.leaf.partial)
             traffic.tensor += 2 * others * parameter.global_shape.elements() * 4 * of.lanes;

@@ -6,7 +6,6 @@
 #include <utility>
 
 #include "model/base/error.h"
-#include "model/kernels/gather_rows.h"
 #include "model/tensor/memory.h"
 #include "parallel/gather_slices.h"
 
@@ -65,11 +64,9 @@ void TrainingStep::count_blocks() {
     for (int rank = 0; rank < tensor_->size(); ++rank) {
         const std::int32_t first = block;
         for (std::size_t i = 0; i < parameters.size(); ++i) {
-            Layout layout = parameters[i].layout;
-            if (layout.is_split()) layout.part = rank;
+            const Layout layout = parameters[i].layout.of_part(rank);
             const std::int64_t elements = layout.local(parameters[i].global_shape).elements();
-            const std::int64_t blocks = (elements + kernels::kNormBlock - 1) / kernels::kNormBlock;
-            for (std::int64_t k = 0; k < blocks; ++k, ++block)
+            for (std::int64_t k = 0; k < kernels::norm_blocks(elements); ++k, ++block)
                 if (rank == 0 || layout.is_split()) counted.push_back(block);
         }
         norm_blocks_.push_back(block - first);
@@ -81,15 +78,7 @@ Tensor TrainingStep::square_sums() {
     const Tensor own = update_.square_sums();
     if (!tensor_) return own;
     const Tensor all = tensor_->all_gather(stream_, own, norm_blocks_);
-    const Tensor counted = Tensor::empty(stream_, DType::f64, {counted_blocks_.elements()});
-    kernels::GatherRowsArgs args;
-    args.from = all.raw();
-    args.to = counted.raw();
-    args.from_stride = args.to_stride = args.bytes = sizeof(double);
-    args.which = counted_blocks_.data<std::int32_t>();
-    args.rows = counted.elements();
-    stream_.run([&](auto& s) { kernels::gather_rows(s, args); });
-    return counted;
+    return chosen_elements(stream_, all, counted_blocks_);
 }
 
 void TrainingStep::set_state(const kernels::UpdateState& state) {

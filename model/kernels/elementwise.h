@@ -53,8 +53,11 @@ void column_sums(CudaStream& stream, std::int64_t rows, std::int64_t width, Cons
                  bool accumulate);
 
 /// Squares of the elements of one tensor, summed in fp64 over each block of kNormBlock elements counted from
-/// global index 0: sums[i] is block i, of which there are ceil(count / kNormBlock).
+/// global index 0: sums[i] is block i, of norm_blocks(count).
 inline constexpr std::int64_t kNormBlock = 65536;
+constexpr std::int64_t norm_blocks(std::int64_t count) {
+    return (count + kNormBlock - 1) / kNormBlock;
+}
 void block_square_sums(CpuStream& stream, const float* x, std::int64_t count, double* sums);
 
 }  // namespace skein::kernels

@@ -36,7 +36,7 @@ struct TensorBlock {
 /// The blocks of the tensors, in order: that in which their sums of squares are added.
 std::vector<TensorBlock> blocks_of(const std::vector<AdamTensor>& tensors);
 
-/// All parameters of a model. The lists themselves lie in the device's memory.
+/// Runs of a model's parameters, or all of them. The lists themselves lie in the device's memory.
 struct AdamList {
     const AdamTensor* tensors = nullptr;
     const TensorBlock* blocks = nullptr;

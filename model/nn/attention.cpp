@@ -1,6 +1,7 @@
 #include "model/nn/attention.h"
 
 #include "model/autograd/ops/linear.h"
+#include "model/autograd/ops/recompute.h"
 #include "model/tensor/memory.h"
 
 namespace skein {
@@ -36,14 +37,6 @@ Var project(const Var& x, const LinearWeights& weights, BiasUse use = BiasUse::k
 // Every rank has the key-value weights of its heads; or all, and uses some.
 Builder::Share share_of_key_values(const OwnHeads& own) {
     return own.copies_key_values ? Builder::Share::kNothing : Builder::Share::kOutput;
-}
-
-// x, of which one gradient is passed on, however many of its uses there are behind this: in the same order of
-// additions as where they are computed again (recompute).
-Var as_one_use(const Var& x) {
-    return x.tape().record(x.value(), {x}, [x_node = NodeRef(x)](Tape& t, const Tensor& dy) {
-        if (t.needs_gradient(x_node)) t.pass_gradient(x_node, dy);
-    });
 }
 
 AttentionOptions options_of(const OwnHeads& own, std::int64_t samples, std::int64_t queries,

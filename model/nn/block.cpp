@@ -5,11 +5,22 @@ namespace {
 
 // sublayer(inputs), which backward computes again if it is asked to.
 template <class Sublayer>
-Var attend(const PassContext& pass, const std::vector<Var>& inputs, const Sublayer& sublayer) {
+Var maybe_recomputed(const PassContext& pass, const std::vector<Var>& inputs, const Sublayer& sublayer) {
     if (pass.recompute != Recompute::kAttention) return sublayer(inputs);
     return recompute(inputs[0].tape(), inputs, [sublayer](Tape&, const std::vector<Var>& in) {
         return std::vector<Var>{sublayer(in)};
     })[0];
+}
+
+void attend_to_itself(ResidualStream& stream, NormPlace norm_place, const NormWeights& norm,
+                      const SelfAttention& attention, const DropoutSite& dropout, const PassContext& pass,
+                      const Tensor& lengths) {
+    stream.apply(norm_place, norm, dropout.at(pass), [&](const Var& x) {
+        return maybe_recomputed(
+            pass, {x}, [&attention, place = stream.place(), pass, lengths](const std::vector<Var>& in) {
+                return attention(in[0], place, pass, lengths);
+            });
+    });
 }
 
 // A recorded function must not hold a Var of the tape that it is recorded on.
@@ -35,13 +46,10 @@ void Block::operator()(ResidualStream& stream, const PassContext& pass, const Te
 }
 
 void Block::run(ResidualStream& stream, const PassContext& pass, const Tensor& lengths) const {
-    stream.apply(norm_place_, attention_norm_, attention_dropout_.at(pass), [&](const Var& x) {
-        return attend(pass, {x}, [this, place = stream.place(), pass, lengths](const std::vector<Var>& in) {
-            return attention_(in[0], place, pass, lengths);
-        });
-    });
-    stream.apply(norm_place_, feed_forward_norm_, feed_forward_dropout_.at(pass),
-                 [&](const Var& x) { return feed_forward_(x, stream.place(), pass); });
+    attend_to_itself(stream, norm_place_, attention_norm_, attention_, attention_dropout_, pass, lengths);
+});
+stream.apply(norm_place_, feed_forward_norm_, feed_forward_dropout_.at(pass),
+             [&](const Var& x) { return feed_forward_(x, stream.place(), pass); });
 }
 
 void Block::decode(ResidualStream& stream, KeyValueCache& cache, std::int64_t state_length,
@@ -75,21 +83,18 @@ void DecoderBlock::operator()(ResidualStream& stream, const EncodedSource& sourc
 
 void DecoderBlock::run(ResidualStream& stream, const EncodedSource& source, const Tensor& lengths,
                        const PassContext& pass) const {
-    stream.apply(norm_place_, attention_norm_, attention_dropout_.at(pass), [&](const Var& x) {
-        return attend(pass, {x}, [this, place = stream.place(), pass, lengths](const std::vector<Var>& in) {
-            return attention_(in[0], place, pass, lengths);
+    attend_to_itself(stream, norm_place_, attention_norm_, attention_, attention_dropout_, pass, lengths);
+});
+stream.apply(norm_place_, cross_attention_norm_, cross_attention_dropout_.at(pass), [&](const Var& x) {
+    return maybe_recomputed(
+        pass, {x, source.states},
+        [this, place = stream.place(), pass, lengths,
+         of = without_states(source)](const std::vector<Var>& in) {
+            return cross_attention_(in[0], place, {in[1], of.lengths, of.length}, lengths, pass);
         });
-    });
-    stream.apply(norm_place_, cross_attention_norm_, cross_attention_dropout_.at(pass), [&](const Var& x) {
-        return attend(
-            pass, {x, source.states},
-            [this, place = stream.place(), pass, lengths,
-             of = without_states(source)](const std::vector<Var>& in) {
-                return cross_attention_(in[0], place, {in[1], of.lengths, of.length}, lengths, pass);
-            });
-    });
-    stream.apply(norm_place_, feed_forward_norm_, feed_forward_dropout_.at(pass),
-                 [&](const Var& x) { return feed_forward_(x, stream.place(), pass); });
+});
+stream.apply(norm_place_, feed_forward_norm_, feed_forward_dropout_.at(pass),
+             [&](const Var& x) { return feed_forward_(x, stream.place(), pass); });
 }
 
 void DecoderBlock::decode(ResidualStream& stream, Cache& cache, std::int64_t state_length,

@@ -13,7 +13,7 @@ class Block {
     Block(Builder& builder, const std::string& name, bool causal);
 
     /// lengths: i32 [samples], or empty for samples without padding.
-    /// With pass.recompute it must outlive the tape, as it does anyway.
+    /// With pass.recompute it must outlive the tape.
     void operator()(ResidualStream& stream, const PassContext& pass, const Tensor& lengths = {}) const;
     void decode(ResidualStream& stream, KeyValueCache& cache, std::int64_t state_length,
                 std::int64_t samples) const;

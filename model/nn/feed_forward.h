@@ -14,7 +14,7 @@ class FeedForward {
     FeedForward(Builder& builder, const std::string& name)
         : activation_(builder.config().activation == ActivationKind::kGelu ? Activation::kGelu
                                                                            : Activation::kRelu),
-          first_channel_(builder.sharing().slice(builder.config().ff()).first),
+          first_channel_(builder.sharing().slice_in_eights(builder.config().ff()).first),
           output_bias_(builder.sharing().bias_of_a_sum()),
           in_(builder.linear(name + ".in", builder.config().width, builder.config().ff(),
                              Builder::Share::kOutputInEights)),

@@ -11,9 +11,8 @@ Tensor Model::logits(Stream& stream, const Tensor& hidden, const Parameter& tabl
     matmul(stream, {.b_transposed = true}, hidden, table.leaf.forward_value(), own);
     if (!sharing_.group) return own;
     std::vector<std::int64_t> counts;
-    Layout layout = table.layout;
-    for (layout.part = 0; layout.part < layout.parts; ++layout.part)
-        counts.push_back(rows * layout.local(table.global_shape)[0]);
+    for (int part = 0; part < table.layout.parts; ++part)
+        counts.push_back(rows * table.layout.of_part(part).local(table.global_shape)[0]);
     const Tensor blocks = sharing_.group->all_gather(stream, own, counts);
     const Tensor all = Tensor::empty(stream, DType::f32, {rows, ids});
     std::int64_t from = 0, column = 0;

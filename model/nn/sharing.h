@@ -31,7 +31,7 @@ struct TensorSharing {
     struct Slice {
         std::int64_t first = 0, count = 0;
     };
-    Slice slice(std::int64_t extent) const {
+    Slice slice_in_eights(std::int64_t extent) const {
         if (!group) return {0, extent};
         const Layout layout = split(0, kGrain);
         return {layout.begin({extent}), layout.end({extent}) - layout.begin({extent})};

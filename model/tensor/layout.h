@@ -22,6 +22,8 @@ struct Layout {
     /// The indices along the axis that this part holds: [begin, end). 0 and 0 where there is no axis.
     std::int64_t begin(const Shape& global) const { return is_split() ? cut(global[axis], part) : 0; }
     std::int64_t end(const Shape& global) const { return axis >= 0 ? cut(global[axis], part + 1) : 0; }
+    /// The same split as its part i sees it; what is not split is the same for all.
+    Layout of_part(int i) const { return is_split() ? split(axis, parts, i, grain) : *this; }
     /// The shape of this part of a tensor of shape `global`. Throws ShapeError for an axis that it does not
     /// have.
     Shape local(const Shape& global) const;

@@ -1,5 +1,6 @@
 #include "model/autograd/ops/collective.h"
 
+#include "model/autograd/ops/recompute.h"
 #include "model/tensor/memory.h"
 
 namespace skein {
@@ -19,9 +20,7 @@ Var copy_to_group(TensorGroup& group, const Var& x) {
 
 Var sum_over_group(TensorGroup& group, const Var& x) {
     group.all_reduce(x.tape().stream(), x.value());
-    return x.tape().record(x.value(), {x}, [x_node = NodeRef(x)](Tape& t, const Tensor& dy) {
-        if (t.needs_gradient(x_node)) t.pass_gradient(x_node, dy);
-    });
+    return as_one_use(x);
 }
 
 Var gather_from_group(TensorGroup& group, const Var& slice, std::int64_t rows) {

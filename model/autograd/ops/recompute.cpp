@@ -70,4 +70,10 @@ std::vector<Var> recompute(Tape& tape, const std::vector<Var>& inputs, TapeFunct
     return outputs;
 }
 
+Var as_one_use(const Var& x) {
+    return x.tape().record(x.value(), {x}, [x_node = NodeRef(x)](Tape& t, const Tensor& dy) {
+        if (t.needs_gradient(x_node)) t.pass_gradient(x_node, dy);
+    });
+}
+
 }  // namespace skein
