@@ -47,9 +47,8 @@ void Block::operator()(ResidualStream& stream, const PassContext& pass, const Te
 
 void Block::run(ResidualStream& stream, const PassContext& pass, const Tensor& lengths) const {
     attend_to_itself(stream, norm_place_, attention_norm_, attention_, attention_dropout_, pass, lengths);
-});
-stream.apply(norm_place_, feed_forward_norm_, feed_forward_dropout_.at(pass),
-             [&](const Var& x) { return feed_forward_(x, stream.place(), pass); });
+    stream.apply(norm_place_, feed_forward_norm_, feed_forward_dropout_.at(pass),
+                 [&](const Var& x) { return feed_forward_(x, stream.place(), pass); });
 }
 
 void Block::decode(ResidualStream& stream, KeyValueCache& cache, std::int64_t state_length,
@@ -84,17 +83,16 @@ void DecoderBlock::operator()(ResidualStream& stream, const EncodedSource& sourc
 void DecoderBlock::run(ResidualStream& stream, const EncodedSource& source, const Tensor& lengths,
                        const PassContext& pass) const {
     attend_to_itself(stream, norm_place_, attention_norm_, attention_, attention_dropout_, pass, lengths);
-});
-stream.apply(norm_place_, cross_attention_norm_, cross_attention_dropout_.at(pass), [&](const Var& x) {
-    return maybe_recomputed(
-        pass, {x, source.states},
-        [this, place = stream.place(), pass, lengths,
-         of = without_states(source)](const std::vector<Var>& in) {
-            return cross_attention_(in[0], place, {in[1], of.lengths, of.length}, lengths, pass);
-        });
-});
-stream.apply(norm_place_, feed_forward_norm_, feed_forward_dropout_.at(pass),
-             [&](const Var& x) { return feed_forward_(x, stream.place(), pass); });
+    stream.apply(norm_place_, cross_attention_norm_, cross_attention_dropout_.at(pass), [&](const Var& x) {
+        return maybe_recomputed(
+            pass, {x, source.states},
+            [this, place = stream.place(), pass, lengths,
+             of = without_states(source)](const std::vector<Var>& in) {
+                return cross_attention_(in[0], place, {in[1], of.lengths, of.length}, lengths, pass);
+            });
+    });
+    stream.apply(norm_place_, feed_forward_norm_, feed_forward_dropout_.at(pass),
+                 [&](const Var& x) { return feed_forward_(x, stream.place(), pass); });
 }
 
 void DecoderBlock::decode(ResidualStream& stream, Cache& cache, std::int64_t state_length,

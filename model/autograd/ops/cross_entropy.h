@@ -15,8 +15,8 @@ struct LossOptions {
     /// Tokens a sample has in `hidden`.
     std::int64_t length = 1;
     /// The ranks that share the vocabulary out, each with the rows of weight from first_id on, in the order
-    /// of ranks; null: weight is whole. They tell each other 40 bytes a row in two rounds; the logits stay where they are.
-    /// The gradient of hidden is then this rank's part of it.
+    /// of ranks; null: weight is whole. They tell each other 40 bytes a row in two rounds; the logits stay
+    /// where they are. The gradient of hidden is then this rank's part of it.
     TensorGroup* group = nullptr;
     std::int64_t first_id = 0;
     std::int64_t vocabulary = 0;  ///< of all of the group's ranks together
