@@ -76,10 +76,16 @@ struct ParallelSection {
     double timeout = 600.0;  ///< seconds that ranks wait for one another in a collective (see Patience)
 };
 
+/// Steps, or seconds by the clock of rank 0: one of them is 0. Both: only at the end.
+struct CheckpointInterval {
+    std::int64_t steps = 0, seconds = 0;
+};
+
 /// [checkpoint]
 struct CheckpointSection {
-    std::int64_t every = 500;  ///< steps; 0: only at the end
+    CheckpointInterval every{.steps = 500};
     int keep = 3;
+    bool background = true;  ///< training goes on while a checkpoint is written
 };
 
 /// [eval]

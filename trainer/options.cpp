@@ -165,6 +165,20 @@ Kind warmup() {
             }};
 }
 
+Kind checkpoint_interval() {
+    return {"steps from 0 on, or a time such as 90s, 30m or 2h",
+            [](const RunConfig& config) {
+                const CheckpointInterval& every = config.checkpoint.every;
+                return every.seconds > 0 ? duration_text(every.seconds) : std::to_string(every.steps);
+            },
+            [](RunConfig& config, std::string_view value) {
+                const auto steps = parse_integer(value), seconds = parse_duration(value);
+                if (steps ? *steps < 0 : !seconds || *seconds == 0) return false;
+                config.checkpoint.every = {steps.value_or(0), steps ? 0 : *seconds};
+                return true;
+            }};
+}
+
 Kind device() {
     return {"cpu, cuda or auto", [](const RunConfig& config) { return config.device; },
             [](RunConfig& config, std::string_view value) {
@@ -348,10 +362,13 @@ std::vector<Option> make_table() {
         "saving");
 
     const auto checkpoint = [](auto member) { return Field{&RunConfig::checkpoint, member}; };
-    add("checkpoint.every", kFree, integer(checkpoint(&CheckpointSection::every), 0),
-        "steps between checkpoints; 0: only at the end");
+    add("checkpoint.every", kFree, checkpoint_interval(),
+        "between checkpoints: steps, or time by the clock; 0: only at the end");
     add("checkpoint.keep", kFree, integer(checkpoint(&CheckpointSection::keep), 1, 1000000),
         "newest checkpoints that stay, beside the best");
+    add("checkpoint.background", kFree, boolean(checkpoint(&CheckpointSection::background)),
+        "training goes on while a checkpoint is written; on the CPU that takes memory for what a rank "
+        "writes");
 
     const auto eval = [](auto member) { return Field{&RunConfig::eval, member}; };
     add("eval.every", kFree, integer(eval(&EvalSection::every), 0),

@@ -28,29 +28,6 @@ void Trainer::say(const std::string& line) const {
     if (world_.rank() == 0 && observer_.line) observer_.line(line);
 }
 
-HostState Trainer::host_state() {
-    HostState state(*stream_);
-    add_training_state(state, objective_->model().parameters(), training_step_->optimizer());
-    return state;
-}
-
-SaveOutcome Trainer::save() {
-    patience().set_phase("saving at step", static_cast<std::int64_t>(state_.step));
-    const Patience::Exemption saving(patience());  // disks take their time
-    state_.loss_scale = training_step_->loss_scale();
-    HostState state = host_state();
-    SaveOutcome outcome = store_->save(world_, {state_, state.tensors(), tokenizer_files_});
-    if (outcome) {
-        saved_step_ = state_.step;
-        newest_checkpoint_ = outcome.folder;
-        world_.barrier();  // rank 0 still removes older ones
-    } else {
-        say(text("checkpoint of step ", state_.step, " was not saved: rank ", outcome.failed_rank, ": ",
-                 outcome.message));
-    }
-    return outcome;
-}
-
 void Trainer::evaluate_now() {
     const auto step = static_cast<std::int64_t>(state_.step);
     patience().set_phase("evaluation at step", step);
@@ -58,17 +35,15 @@ void Trainer::evaluate_now() {
     if (log_) log_->evaluation(step, *evaluation_);
     say(text("step ", step, ": validation loss ", evaluation_->loss, ", perplexity ",
              evaluation_->perplexity(), ", accuracy ", evaluation_->accuracy));
+    if (before_best_) finish_save();  // what is not on disk is not the best one
     if (!std::isfinite(evaluation_->loss) || (state_.best && state_.best->value <= evaluation_->loss)) {
         ++state_.patience;
         return;
     }
-    const std::optional<BestMetric> before =
-        std::exchange(state_.best, BestMetric{evaluation_->loss, state_.step});
-    const std::uint64_t patience = std::exchange(state_.patience, 0);
-    if (!save()) {  // what is not on disk cannot be the best one
-        state_.best = before;
-        state_.patience = patience;
-    }
+    finish_save();
+    before_best_ = {std::exchange(state_.best, BestMetric{evaluation_->loss, state_.step}),
+                    std::exchange(state_.patience, 0)};
+    save();
 }
 
 bool Trainer::out_of_patience() const {
@@ -114,6 +89,7 @@ void Trainer::start_step(Prefetcher<Batch>& batches, const StopSignal& stop) {
     // the others are about to exchange gradients with this rank: they hear of it with the step's scalars
     if (batch.unread) flags |= kUnreadFlag;
     if (lock_ && !lock_->held()) flags |= kLockLostFlag;
+    flags |= saving_flags();
     const auto step = static_cast<std::int64_t>(state_.step + started_.size());
     patience().set_phase("step", step + 1);
     training_step_->start(batch, step, flags);
@@ -133,15 +109,18 @@ TrainProgress Trainer::finish_step() {
         std::chrono::duration<double>(now - std::max(started.at, last_step_ended_)).count();
     last_step_ended_ = now;
     state_.seconds += seconds;
-    if ((outcome.flags & kUnreadFlag) != 0)
-        together_([&] {
-            if (started.unread) std::rethrow_exception(started.unread);
-        });
     if ((outcome.flags & kLockLostFlag) != 0)
         together_([&] {
             throw IoError(
                 text("train: another process took over ", request_.out, "; this one leaves it alone"));
         });
+    look_after_save(outcome.flags);
+    if ((outcome.flags & kUnreadFlag) != 0) {
+        finish_save();
+        together_([&] {
+            if (started.unread) std::rethrow_exception(started.unread);
+        });
+    }
     TrainProgress at;
     at.step = static_cast<std::int64_t>(state_.step);
     at.steps = config_.train.steps;
@@ -161,6 +140,7 @@ TrainResult Trainer::run(const StopSignal& stop) {
     if (training_step_->tokens_of_a_pass() < 512 && config_.parallel.lanes > 1)
         say(text("a pass has ", training_step_->tokens_of_a_pass(), " tokens (batch over --parallel.lanes ",
                  config_.parallel.lanes, "); fewer lanes run faster and allow fewer ranks"));
+    last_save_ = Clock::now();
     TrainResult result;
     double pace = 0.0;
     const auto steps = static_cast<std::uint64_t>(config_.train.steps);
@@ -193,23 +173,16 @@ TrainResult Trainer::run(const StopSignal& stop) {
     while (state_.step < steps && !out_of_patience() && !stopped && hopeless == 0) {
         start_step(batches, stop);
         const std::uint64_t step = state_.step + started_.size();
-        const bool pause = step == steps || evaluates_at(step) || due(config_.checkpoint.every, step);
+        const bool pause = step == steps || evaluates_at(step) || is_save_due(step);
         while (started_.size() > (pause ? 0 : ahead)) finish();
-        while ((stopped || hopeless > 0) && !started_.empty()) finish();
+        while ((stopped || hopeless > 0 || is_time_to_save_) && !started_.empty()) finish();
         if (!started_.empty()) continue;
         if (evaluates_at(state_.step)) evaluate_now();
-        if (due(config_.checkpoint.every, state_.step) && saved_step_ != state_.step) save();
+        if (is_save_due(state_.step) || is_time_to_save_) save();
     }
     if (out_of_patience())
         say(text("stopped early: ", state_.patience, " evaluations without a better validation loss"));
-    if (saved_step_ != state_.step) {
-        const SaveOutcome last = save();
-        if (!last)
-            together_([&] {
-                throw IoError(text("train: the last checkpoint could not be saved: rank ", last.failed_rank,
-                                   ": ", last.message));
-            });
-    }
+    save_last();
     if (hopeless > 0)
         together_([&] {
             throw Error(text("train: ", hopeless, " steps in a row had no finite loss and gradient ",

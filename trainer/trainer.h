@@ -57,6 +57,8 @@ struct TrainRequest {
     /// Bytes of memory that a rank may take, and what says so: "--device-memory". 0: not known.
     std::size_t memory = 0;
     std::string memory_of;
+    /// What checkpoints are written by; must outlive the run.
+    FileSystem* files = &FileSystem::real();
 };
 
 /// What a step or an evaluation came to, for whoever shows it. Rank 0 only.
@@ -114,9 +116,18 @@ class Trainer {
     TrainProgress finish_step();
     /// Of the model, for the whole batch; none where no peak is known to measure them by.
     std::optional<double> flops_of(const Batch& batch) const;
-    HostState host_state();
-    SaveOutcome save();
+    HostState host_state(const std::vector<bool>& marked = {});
     void evaluate_now();
+    // trainer_save.cpp
+    void plan_saves();
+    bool is_save_due(std::uint64_t step) const;
+    void save();
+    void save_last();
+    void start_save(bool background);
+    std::uint64_t saving_flags();
+    void look_after_save(std::uint64_t flags);
+    void finish_save();
+    void settle_save(const SaveOutcome& outcome);
     void count_skip(const StepOutcome& outcome);
     std::uint64_t& skips(const char* reason);
     void say(const std::string& line) const;
@@ -150,6 +161,17 @@ class Trainer {
     std::unique_ptr<Objective> objective_;
     std::optional<TrainingStep> training_step_;
     std::optional<RunLog> log_;
+    std::vector<SharePiece> shares_;        ///< who writes what; none: not agreed on yet
+    std::vector<bool> written_;             ///< by this rank, some of each of these tensors
+    std::optional<Staging> staging_;        ///< of saves in the background, on the CPU
+    std::optional<HostState> saving_from_;  ///< what is being saved, on a GPU
+    std::unique_ptr<BackgroundSave> saving_;
+    std::uint64_t saving_step_ = 0;
+    /// Best and patience before the evaluation whose checkpoint is being saved.
+    std::optional<std::pair<std::optional<BestMetric>, std::uint64_t>> before_best_;
+    std::string why_not_saved_;
+    bool is_time_to_save_ = false;
+    std::chrono::steady_clock::time_point last_save_{};
     std::deque<StartedStep> started_;
     std::chrono::steady_clock::time_point last_step_ended_{};
     std::optional<double> peak_flops_;  ///< a second, of all devices
