@@ -20,6 +20,10 @@ constexpr const char* kNotFinite = "not finite";
 constexpr const char* kOverflow = "overflow";
 constexpr const char* kInARow = "in a row";
 
+double seconds_since(Clock::time_point begin) {
+    return std::chrono::duration<double>(Clock::now() - begin).count();
+}
+
 }  // namespace
 
 Trainer::~Trainer() = default;
@@ -37,6 +41,7 @@ HostState Trainer::host_state() {
 SaveOutcome Trainer::save() {
     patience().set_phase("saving at step", static_cast<std::int64_t>(state_.step));
     const Patience::Exemption saving(patience());  // disks take their time
+    const auto begin = Clock::now();
     state_.loss_scale = training_step_->loss_scale();
     HostState state = host_state();
     SaveOutcome outcome = store_->save(world_, {state_, state.tensors(), tokenizer_files_});
@@ -44,6 +49,7 @@ SaveOutcome Trainer::save() {
         saved_step_ = state_.step;
         newest_checkpoint_ = outcome.folder;
         world_.barrier();  // rank 0 still removes older ones
+        if (time_limit_) time_limit_->save_took(seconds_since(begin));
     } else {
         say(text("checkpoint of step ", state_.step, " was not saved: rank ", outcome.failed_rank, ": ",
                  outcome.message));
@@ -54,7 +60,9 @@ SaveOutcome Trainer::save() {
 void Trainer::evaluate_now() {
     const auto step = static_cast<std::int64_t>(state_.step);
     patience().set_phase("evaluation at step", step);
+    const auto begin = Clock::now();
     together_([&] { evaluation_ = evaluate(*objective_, *stream_, *data_group_, *validation_data_); });
+    if (time_limit_) time_limit_->evaluation_took(seconds_since(begin));
     if (log_) log_->evaluation(step, *evaluation_);
     say(text("step ", step, ": validation loss ", evaluation_->loss, ", perplexity ",
              evaluation_->perplexity(), ", accuracy ", evaluation_->accuracy));
@@ -114,6 +122,10 @@ void Trainer::start_step(Prefetcher<Batch>& batches, const StopSignal& stop) {
     // the others are about to exchange gradients with this rank: they hear of it with the step's scalars
     if (batch.unread) flags |= kUnreadFlag;
     if (lock_ && !lock_->held()) flags |= kLockLostFlag;
+    if (time_limit_ && time_limit_->is_nearly_over()) {
+        out_of_time_ = time_limit_->reason();
+        flags |= kStopFlag;
+    }
     const auto step = static_cast<std::int64_t>(state_.step + started_.size());
     patience().set_phase("step", step + 1);
     training_step_->start(batch, step, flags);
@@ -133,6 +145,7 @@ TrainProgress Trainer::finish_step() {
         std::chrono::duration<double>(now - std::max(started.at, last_step_ended_)).count();
     last_step_ended_ = now;
     state_.seconds += seconds;
+    if (time_limit_) time_limit_->step_took(seconds);
     if ((outcome.flags & kUnreadFlag) != 0)
         together_([&] {
             if (started.unread) std::rethrow_exception(started.unread);
@@ -202,6 +215,7 @@ TrainResult Trainer::run(const StopSignal& stop) {
     }
     if (out_of_patience())
         say(text("stopped early: ", state_.patience, " evaluations without a better validation loss"));
+    if (stopped && state_.step < steps && !out_of_time_.empty()) say("stopped: " + out_of_time_);
     if (saved_step_ != state_.step) {
         const SaveOutcome last = save();
         if (!last)
