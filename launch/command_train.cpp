@@ -158,7 +158,7 @@ int run_train(const Arguments& arguments, Ranks& ranks) {
         }
     });
     if (arguments.has("plan")) return kExitDone;
-    const StopSignal stop;  // from here on a signal asks for a stop, also while the run is being set up
+    const StopSignal stop;  // also knows of those that came before
     Progress progress(stderr, arguments.config.log.plain_seconds);
     TrainObserver observer;
     observer.step = [&](const TrainProgress& at) { progress.show(progress_line(at)); };
@@ -222,6 +222,7 @@ Command train_command() {
     };
     command.run_options = {"all"};
     command.takes_config = true;
+    command.stops_on_signal = true;
     command.run_on_ranks = run_train;
     return command;
 }

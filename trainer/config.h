@@ -41,6 +41,7 @@ struct TrainSection {
     /// Steps in a row with a non-finite loss or gradient before the run ends; those of fp16 that a smaller
     /// loss scale may help are not counted.
     std::int64_t max_skipped = 20;
+    std::int64_t time_limit = 0;  ///< seconds from the start of the process to its end; 0: none
 };
 
 /// [optimizer]

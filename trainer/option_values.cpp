@@ -59,24 +59,6 @@ std::optional<bool> parse_boolean(std::string_view value) {
     return std::nullopt;
 }
 
-std::optional<std::int64_t> parse_duration(std::string_view value) {
-    constexpr std::int64_t kMost = std::int64_t{1} << 32;
-    if (value.empty()) return std::nullopt;
-    const std::int64_t unit = value.back() == 's'   ? 1
-                              : value.back() == 'm' ? 60
-                              : value.back() == 'h' ? 3600
-                                                    : 0;
-    const auto count = parse_integer(value.substr(0, value.size() - 1));
-    if (unit == 0 || !count || *count < 0 || *count > kMost) return std::nullopt;
-    return *count * unit;
-}
-
-std::string duration_text(std::int64_t seconds) {
-    if (seconds % 3600 == 0) return std::to_string(seconds / 3600) + "h";
-    if (seconds % 60 == 0) return std::to_string(seconds / 60) + "m";
-    return std::to_string(seconds) + "s";
-}
-
 std::string number_text(double value) {
     char buffer[64];
     const auto [end, error] = std::to_chars(std::begin(buffer), std::end(buffer), value);

@@ -15,10 +15,6 @@ std::optional<double> parse_number(std::string_view value);
 /// true|false, and as input also on|off, yes|no, 1|0.
 std::optional<bool> parse_boolean(std::string_view value);
 
-/// Seconds of "90s", "30m" or "2h"; and the shortest such text of them.
-std::optional<std::int64_t> parse_duration(std::string_view value);
-std::string duration_text(std::int64_t seconds);
-
 /// The shortest text that reads back as the same double.
 std::string number_text(double value);
 

@@ -5,6 +5,7 @@
 #include <limits>
 
 #include "model/base/error.h"
+#include "trainer/duration.h"
 #include "trainer/option_values.h"
 
 namespace skein {
@@ -145,6 +146,16 @@ Kind seed() {
                 if (!parsed) return false;
                 config.train.seed = *parsed;
                 return true;
+            }};
+}
+
+Kind time_limit() {
+    return {"a duration such as 4h, 90m, 3600 (seconds) or 1-12:00:00, or 0",
+            [](const RunConfig& config) { return duration_text(config.train.time_limit); },
+            [](RunConfig& config, std::string_view value) {
+                const auto seconds = value.empty() ? std::optional<std::int64_t>(0) : parse_duration(value);
+                if (seconds) config.train.time_limit = *seconds;
+                return seconds.has_value();
             }};
 }
 
@@ -300,6 +311,10 @@ std::vector<Option> make_table() {
     add("train.max-skipped", kFree, integer(train(&T::max_skipped), 1),
         "steps in a row with a non-finite loss or gradient that end the run; of fp16 those at the least loss "
         "scale");
+
+    add("train.time-limit", kFree, time_limit(),
+        "wall clock from a process's start; it saves and exits with 75 before that is over; 0: none but "
+        "SLURM's");
 
     const auto optimizer = [](auto member) { return Field{&RunConfig::optimizer, member}; };
     using O = OptimizerSection;

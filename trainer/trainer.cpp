@@ -20,6 +20,10 @@ constexpr const char* kNotFinite = "not finite";
 constexpr const char* kOverflow = "overflow";
 constexpr const char* kInARow = "in a row";
 
+double seconds_since(Clock::time_point begin) {
+    return std::chrono::duration<double>(Clock::now() - begin).count();
+}
+
 }  // namespace
 
 Trainer::~Trainer() = default;
@@ -31,7 +35,9 @@ void Trainer::say(const std::string& line) const {
 void Trainer::evaluate_now() {
     const auto step = static_cast<std::int64_t>(state_.step);
     patience().set_phase("evaluation at step", step);
+    const auto begin = Clock::now();
     together_([&] { evaluation_ = evaluate(*objective_, *stream_, *data_group_, *validation_data_); });
+    if (time_limit_) time_limit_->evaluation_took(seconds_since(begin));
     if (log_) log_->evaluation(step, *evaluation_);
     say(text("step ", step, ": validation loss ", evaluation_->loss, ", perplexity ",
              evaluation_->perplexity(), ", accuracy ", evaluation_->accuracy));
@@ -90,6 +96,10 @@ void Trainer::start_step(Prefetcher<Batch>& batches, const StopSignal& stop) {
     if (batch.unread) flags |= kUnreadFlag;
     if (lock_ && !lock_->held()) flags |= kLockLostFlag;
     flags |= saving_flags();
+    if (time_limit_ && time_limit_->is_nearly_over()) {
+        out_of_time_ = time_limit_->reason();
+        flags |= kStopFlag;
+    }
     const auto step = static_cast<std::int64_t>(state_.step + started_.size());
     patience().set_phase("step", step + 1);
     training_step_->start(batch, step, flags);
@@ -109,6 +119,7 @@ TrainProgress Trainer::finish_step() {
         std::chrono::duration<double>(now - std::max(started.at, last_step_ended_)).count();
     last_step_ended_ = now;
     state_.seconds += seconds;
+    if (time_limit_) time_limit_->step_took(seconds);
     if ((outcome.flags & kLockLostFlag) != 0)
         together_([&] {
             throw IoError(
@@ -182,6 +193,7 @@ TrainResult Trainer::run(const StopSignal& stop) {
     }
     if (out_of_patience())
         say(text("stopped early: ", state_.patience, " evaluations without a better validation loss"));
+    if (stopped && state_.step < steps && !out_of_time_.empty()) say("stopped: " + out_of_time_);
     save_last();
     if (hopeless > 0)
         together_([&] {

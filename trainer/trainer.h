@@ -18,6 +18,7 @@
 #include "trainer/model_state.h"
 #include "trainer/run_log.h"
 #include "trainer/stop_signal.h"
+#include "trainer/time_limit.h"
 #include "trainer/training_data.h"
 #include "trainer/training_step.h"
 
@@ -172,6 +173,8 @@ class Trainer {
     std::string why_not_saved_;
     bool is_time_to_save_ = false;
     std::chrono::steady_clock::time_point last_save_{};
+    std::optional<TimeLimit> time_limit_;  ///< rank 0 has it
+    std::string out_of_time_;              ///< why the run stops, when it does for that
     std::deque<StartedStep> started_;
     std::chrono::steady_clock::time_point last_step_ended_{};
     std::optional<double> peak_flops_;  ///< a second, of all devices

@@ -108,6 +108,8 @@ void Trainer::settle_save(const SaveOutcome& outcome) {
     if (outcome) {
         saved_step_ = saving_step_;
         newest_checkpoint_ = outcome.folder;
+        if (time_limit_)
+            time_limit_->save_took(std::chrono::duration<double>(Clock::now() - last_save_).count());
         return;
     }
     why_not_saved_ = text("rank ", outcome.failed_rank, ": ", outcome.message);

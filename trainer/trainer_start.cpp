@@ -272,6 +272,7 @@ void Trainer::load_weights(const std::string& from) {
 
 void Trainer::start_log(const std::optional<Checkpoint>& from) {
     if (world_.rank() != 0) return;
+    time_limit_.emplace(time_limit_of_this_process(config_.train.time_limit));
     log_.emplace(request_.out, static_cast<std::int64_t>(state_.step),
                  [this](const std::string& line) { say(line); });
     write_file_atomic(FileSystem::real(), request_.out + "/config.ini", write_ini(to_settings(config_)));

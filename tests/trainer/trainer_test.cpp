@@ -119,6 +119,24 @@ TEST_F(TrainerTest, SavesWhenTheClockSaysSo) {
     EXPECT_GE(checkpoints().size(), 2u) << "one after the third step, or before it where steps take so long";
 }
 
+TEST_F(TrainerTest, StopsForItsTimeLimitWithACheckpointAndGoesOnFromIt) {
+    const TrainResult stopped = train({{"train.steps", "1000000000"},
+                                       {"schedule.horizon", "10"},
+                                       {"eval.every", "0"},
+                                       {"checkpoint.every", "0"},
+                                       {"train.time-limit", "1s"}});
+    EXPECT_EQ(stopped.end, TrainEnd::kStopped);
+    EXPECT_GE(stopped.step, 1) << "however short the limit";
+    EXPECT_NE(lines_.find("stopped: 1s of --train.time-limit are nearly over\n"), std::string::npos)
+        << lines_;
+    EXPECT_EQ(checkpoints().size(), 1u);
+    const std::string next = std::to_string(stopped.step + 2);
+    const TrainResult finished = train({{"train.steps", next}, {"train.time-limit", "0"}});
+    EXPECT_EQ(finished.end, TrainEnd::kFinished);
+    EXPECT_NE(lines_.find("at step " + std::to_string(stopped.step) + "\n"), std::string::npos) << lines_;
+    EXPECT_EQ(lines_.find("time-limit"), std::string::npos) << "it is free to change: " << lines_;
+}
+
 TEST_F(TrainerTest, LearnsWhatRepeats) {
     const TrainResult result = train({{"train.steps", "40"},
                                       {"model.dropout", "0"},
