@@ -4,6 +4,7 @@
 #include <filesystem>
 #include <set>
 
+#include "checkpoint/damage.h"
 #include "checkpoint/rank_file.h"
 #include "checkpoint/state_hash.h"
 #include "model/base/error.h"
@@ -43,8 +44,13 @@ CheckpointInspection inspect_checkpoint(const std::string& folder) {
     std::set<std::string> known{std::string(kManifestName)};
     for (const FileHash& file : out.manifest->files) {
         known.insert(file.name);
-        if (const auto fault = verify_file(folder, file))
-            out.faults.push_back({fault->name, "", fault->offset, fault->what});
+        const auto fault = verify_file(folder, file);
+        if (!fault) continue;
+        const std::vector<DamagedTensor> tensors = damaged_tensors(folder, *out.manifest, file.name);
+        for (const DamagedTensor& tensor : tensors)
+            out.faults.push_back({fault->name, tensor.name, tensor.begin,
+                                  text("is changed within bytes [", tensor.begin, ", ", tensor.end, ")")});
+        if (tensors.empty()) out.faults.push_back({fault->name, "", fault->offset, fault->what});
     }
     for (const std::string& name : names)
         if (!known.contains(name)) out.faults.push_back({name, "", 0, "is not part of the checkpoint"});

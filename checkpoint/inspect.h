@@ -12,8 +12,8 @@ namespace skein {
 /// Where a checkpoint is not what was written.
 struct CheckpointFault {
     std::string file;          ///< in the checkpoint's folder
-    std::string tensor;        ///< empty when no one tensor is meant
-    std::uint64_t offset = 0;  ///< of the first block of the file that is bad
+    std::string tensor;        ///< empty when no one tensor is meant, or nobody can tell which
+    std::uint64_t offset = 0;  ///< in the file: of the tensor, or of the first block that is bad
     std::string what;
 
     /// "FILE: WHAT" or "FILE: TENSOR: WHAT", in one line.

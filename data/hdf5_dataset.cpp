@@ -162,6 +162,12 @@ Hdf5Type Hdf5File::type(const std::string& name) const {
     return dataset(name).type;
 }
 
+std::optional<std::uint64_t> Hdf5File::place(const std::string& name) const {
+    const LibraryLock lock;
+    const haddr_t at = H5Dget_offset(dataset(name).id);
+    return at == HADDR_UNDEF ? std::nullopt : std::optional<std::uint64_t>(at);
+}
+
 /// One slice, within a LibraryLock: into `out`, or from `in`.
 void Hdf5File::transfer(Dataset& dataset, const std::string& name, std::uint64_t offset, std::byte* out,
                         const std::byte* in, std::uint64_t count) const {

@@ -119,6 +119,8 @@ class Hdf5File {
     Hdf5Type type(const std::string& name) const;
     /// Full paths of all datasets, sorted.
     std::vector<std::string> list() const;
+    /// The byte of the file at which a dataset's elements begin; none where they do not lie in one piece.
+    std::optional<std::uint64_t> place(const std::string& name) const;
 
     /// Writes the elements [offset, offset + bytes.size() / size_of(type)).
     void write_bytes(const std::string& name, std::uint64_t offset, std::span<const std::byte> bytes);

@@ -10,6 +10,7 @@
 #include "launch/commands.h"
 #include "launch/failure.h"
 #include "model/base/error.h"
+#include "trainer/run_accounts.h"
 
 namespace skein {
 
@@ -125,7 +126,20 @@ void add_manifest(const Manifest& manifest, Json& json) {
     json["leans_on"] = leans_on;
 }
 
-int inspect_one_checkpoint(const std::string& path, bool as_json) {
+/// Where a run's time went, over all its starts.
+void add_run_totals(const std::string& run, Json& json) {
+    const std::optional<RunTotals> totals = read_run_totals(run);
+    if (!totals) return;
+    Json& runs = json["runs"];
+    runs = Json{
+        {"starts", totals->starts}, {"productive", totals->productive}, {"lost", totals->lost},
+        {"saving", totals->saving}, {"evaluating", totals->evaluating}, {"restarting", totals->restarting}};
+    if (totals->other > 0.0) runs["other"] = totals->other;
+    if (const std::optional<double> useful = totals->useful()) runs["useful"] = *useful;
+}
+
+/// `run`: the folder of the run that it is the newest one of; empty: it was asked for itself.
+int inspect_one_checkpoint(const std::string& path, const std::string& run, bool as_json) {
     const CheckpointInspection inspection = inspect_checkpoint(path);
     Json json{{"kind", "checkpoint"},
               {"folder", path},
@@ -133,6 +147,7 @@ int inspect_one_checkpoint(const std::string& path, bool as_json) {
               {"parameters", inspection.parameters_hash},
               {"state", inspection.state_hash}};
     if (inspection.manifest) add_manifest(*inspection.manifest, json);
+    if (!run.empty()) add_run_totals(run, json);
     Json faults = Json::array();
     for (const CheckpointFault& fault : inspection.faults) {
         faults.push_back(
@@ -173,9 +188,9 @@ int run_inspect(const Arguments& arguments) {
     const bool as_json = arguments.has("json");
     if (!std::filesystem::is_directory(path))
         throw MissingError(text("inspect ", path, ": there is no such folder"));
-    if (is_checkpoint(path)) return inspect_one_checkpoint(path, as_json);
+    if (is_checkpoint(path)) return inspect_one_checkpoint(path, "", as_json);
     const std::string newest = newest_of_run(path);
-    return newest.empty() ? inspect_data(path, as_json) : inspect_one_checkpoint(newest, as_json);
+    return newest.empty() ? inspect_data(path, as_json) : inspect_one_checkpoint(newest, path, as_json);
 }
 
 }  // namespace

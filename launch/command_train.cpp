@@ -114,6 +114,7 @@ TrainRequest request_from(const Arguments& arguments, int own, const Ranks& rank
     request.accept_changed_data = arguments.value("data.changed") == "accept";
     request.init = arguments.value("init");
     request.patience = &ranks.session().patience();
+    request.name_of_rank = [&ranks](int rank) { return ranks.name_of(rank); };
     if (arguments.has(kDeviceMemory)) {
         request.memory = parse_size(kDeviceMemory, arguments.value(kDeviceMemory));
         request.memory_of = text("--", kDeviceMemory);
@@ -147,6 +148,21 @@ void print_plan(const Arguments& arguments, int ranks) {
     if (limit > 0) run.check_fits(limit, text("--", kDeviceMemory));
 }
 
+/// Of the ranks that know of the error the one that tells it writes to OUT/runs.jsonl how the run ended.
+void note_failure(Trainer& trainer, const Ranks& ranks) {
+    try {
+        throw;
+    } catch (const AgreedFailure& agreed) {
+        if (ranks.is_first()) trainer.note_failure(agreed.failure().message, agreed.failure().code);
+    } catch (const PeerError& error) {
+        if (error.speaker() == ranks.session().rank()) trainer.note_failure(error.what(), kExitRank);
+    } catch (...) {
+        const Failure failure = failure_of(std::current_exception());
+        trainer.note_failure(text(ranks.name_of(ranks.session().rank()), ": ", failure.message),
+                             failure.code);
+    }
+}
+
 int run_train(const Arguments& arguments, Ranks& ranks) {
     ranks.together([&] {
         if (arguments.has("plan")) {
@@ -159,6 +175,9 @@ int run_train(const Arguments& arguments, Ranks& ranks) {
     });
     if (arguments.has("plan")) return kExitDone;
     const StopSignal stop;  // also knows of those that came before
+    Patience& patience = ranks.session().patience();
+    patience.asked_to_end = StopSignal::terminated;
+    patience.remark = [](const std::string& line) { std::cerr << "skein train: " << line << std::endl; };
     Progress progress(stderr, arguments.config.log.plain_seconds);
     TrainObserver observer;
     observer.step = [&](const TrainProgress& at) { progress.show(progress_line(at)); };
@@ -172,7 +191,12 @@ int run_train(const Arguments& arguments, Ranks& ranks) {
     {
         Trainer trainer(
             std::move(request), ranks.world(), [&](const auto& part) { ranks.together(part); }, observer);
-        result = trainer.run(stop);
+        try {
+            result = trainer.run(stop);
+        } catch (...) {
+            note_failure(trainer, ranks);
+            throw;
+        }
     }
     if (ranks.is_first()) {
         const std::string out = arguments.value("out");

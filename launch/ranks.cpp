@@ -27,7 +27,26 @@ void leave_to_speaker(const std::exception_ptr& exception, const MpiSession& ses
     }
 }
 
+/// "rank 3 on b (step 12): MESSAGE"
+std::string told_by(int rank, const Ranks& ranks, const std::string& message) {
+    return text(ranks.name_of(rank), " (", ranks.session().patience().phase(), "): ", message);
+}
+
+bool is_peer_error(const std::exception_ptr& exception) {
+    try {
+        std::rethrow_exception(exception);
+    } catch (const PeerError&) {  // says itself where it was met
+        return true;
+    } catch (...) {
+        return false;
+    }
+}
+
 }  // namespace
+
+std::string Ranks::name_of(int rank) const {
+    return text("rank ", rank, " on ", session_.host_of(rank));
+}
 
 void Ranks::together(const std::function<void()>& part) {
     std::optional<Failure> mine;
@@ -38,7 +57,11 @@ void Ranks::together(const std::function<void()>& part) {
     } catch (...) {
         mine = failure_of(std::current_exception());
     }
-    if (const std::optional<Failure> failure = agree_on_failure(world_, mine)) throw AgreedFailure(*failure);
+    std::optional<Failure> failure = agree_on_failure(world_, mine);
+    if (!failure) return;
+    if (!failure->everywhere && failure->code != kExitUsage)
+        failure->message = told_by(failure->rank, *this, failure->message);
+    throw AgreedFailure(*failure);
 }
 
 int run_on_ranks(const Command& command, const std::vector<std::string>& words) {
@@ -60,13 +83,13 @@ int run_on_ranks(const Command& command, const std::vector<std::string>& words) 
     } catch (...) {
         const Failure failure = failure_of(std::current_exception());
         leave_to_speaker(std::current_exception(), ranks.session());
-        std::cerr << "skein " << command.name << ": ";
-        if (ranks.session().size() == 1) {
-            std::cerr << failure.message << std::endl;
-            return failure.code;
-        }
-        std::cerr << "rank " << ranks.session().rank() << " on " << ranks.session().host() << ": "
-                  << failure.message << std::endl;
+        const int rank = ranks.session().rank();
+        std::string line = failure.message;
+        if (ranks.session().size() > 1)
+            line = is_peer_error(std::current_exception()) ? text(ranks.name_of(rank), ": ", line)
+                                                           : told_by(rank, ranks, line);
+        std::cerr << "skein " << command.name << ": " << line << std::endl;
+        if (ranks.session().size() == 1) return failure.code;
         ranks.session().abort(failure.code);
     }
 }

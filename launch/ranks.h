@@ -29,9 +29,12 @@ class Ranks {
     const MpiSession& session() const { return session_; }
     Communicator& world() { return world_; }
     bool is_first() const { return session_.rank() == 0; }
+    /// "rank 3 on b"
+    std::string name_of(int rank) const;
 
     /// Runs a part of the start-up on every rank, and then agrees on how it went: all ranks go on, or all get
-    /// the same AgreedFailure, which ends the program with one line and one code. Collective; `part` must not
+    /// the same AgreedFailure, which ends the program with one line and one code. What befell some ranks and
+    /// not all names the first of them and what it was at, but for a wrong use. Collective; `part` must not
     /// leave other ranks waiting in a collective of its own. An MpiError is not agreed on: it ends all at
     /// once.
     void together(const std::function<void()>& part);

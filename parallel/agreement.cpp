@@ -1,5 +1,6 @@
 #include "parallel/agreement.h"
 
+#include <algorithm>
 #include <cstdlib>
 #include <vector>
 
@@ -13,7 +14,9 @@ std::optional<Failure> agree_on_failure(Communicator& communicator, const std::o
     for (std::size_t rank = 0; rank < all.size(); ++rank) {
         if (all[rank].empty()) continue;
         const std::size_t space = all[rank].find(' ');
-        return Failure{std::atoi(all[rank].c_str()), all[rank].substr(space + 1), static_cast<int>(rank)};
+        const bool everywhere = std::ranges::none_of(all, &std::string::empty);
+        return Failure{std::atoi(all[rank].c_str()), all[rank].substr(space + 1), static_cast<int>(rank),
+                       everywhere};
     }
     return std::nullopt;
 }

@@ -9,9 +9,10 @@ namespace skein {
 
 /// Why a rank cannot go on.
 struct Failure {
-    int code = 0;         ///< the exit code it asks for
-    std::string message;  ///< one line
-    int rank = 0;         ///< of the communicator; set by agree_on_failure
+    int code = 0;             ///< the exit code it asks for
+    std::string message;      ///< one line
+    int rank = 0;             ///< of the communicator; set by agree_on_failure
+    bool everywhere = false;  ///< all ranks failed; set by agree_on_failure
 };
 
 /// Tells every rank whether any of them failed, so that all go on or all leave together with one line and one

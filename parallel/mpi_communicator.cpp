@@ -28,6 +28,8 @@ constexpr std::chrono::milliseconds kBetweenChecks{100};
 constexpr double kLeastAnswerSeconds = 0.5, kMostAnswerSeconds = 1.0;
 // The same for the rank that this one is at odds with, which is not waited for further.
 constexpr double kOneAnswerSeconds = 0.5;
+// The same for a rank that was asked to end: two checks of theirs.
+constexpr double kSurveySeconds = 0.25;
 
 struct CommunicatorTraits {
     using Value = MPI_Comm;
@@ -65,6 +67,17 @@ std::vector<int> session_ranks(MPI_Comm comm, int size) {
     MPI_Group_free(&group);
     MPI_Group_free(&world);
     return ranks;
+}
+
+// For whom the ranks wait that do not wait themselves, as far as anybody knows.
+std::vector<int> silent_ranks(const std::vector<RankReport>& waiting) {
+    std::vector<int> silent;
+    for (const RankReport& report : waiting)
+        for (const int rank : report.missing)
+            if (std::ranges::find(waiting, rank, &RankReport::rank) == waiting.end()) silent.push_back(rank);
+    std::ranges::sort(silent);
+    silent.erase(std::unique(silent.begin(), silent.end()), silent.end());
+    return silent;
 }
 
 }  // namespace
@@ -233,6 +246,23 @@ class MpiOperation final : public Pending::Operation {
                 for (const int peer : missing_peers()) check_for_strangers(peer);
         }
         if (clock_.is_over(patience)) fail_late();
+        end_wait_.look(now, patience);
+        if (end_wait_.is_over()) remark();
+    }
+
+    // Somebody ends this process, most likely as another one is gone: those that wait find out among
+    // themselves for whom, and the first of them says so.
+    void remark() {
+        Patience& patience = group_->session->patience();
+        if (!patience.remark) return;
+        const auto say = std::exchange(patience.remark, nullptr);
+        const RankReport mine = report();
+        const std::vector<RankReport> waiting = group_->session->reports().survey(mine, kSurveySeconds);
+        if (waiting.front().rank != mine.rank) return;
+        const std::vector<int> culprits = silent_ranks(waiting);
+        say(text("rank ", mine.rank, " on ", group_->session->host_of(mine.rank),
+                 ": asked to end while waiting for ",
+                 group_->names(culprits.empty() ? mine.missing : culprits), ": ", where()));
     }
 
     // See the header for why this is certain.
@@ -265,16 +295,7 @@ class MpiOperation final : public Pending::Operation {
         const double seconds = group_->session->patience().seconds;
         const RankReports::Answers answers = group_->session->reports().ask(
             mine, {}, std::clamp(seconds, kLeastAnswerSeconds, kMostAnswerSeconds));
-        const auto told = [&](int rank) {
-            return std::ranges::find(answers.reports, rank, &RankReport::rank) != answers.reports.end();
-        };
-        std::vector<int> culprits;
-        for (const RankReport& report : answers.reports)
-            for (const int rank : report.missing)
-                if (!told(rank)) culprits.push_back(rank);
-        std::ranges::sort(culprits);
-        culprits.erase(std::unique(culprits.begin(), culprits.end()), culprits.end());
-
+        const std::vector<int> culprits = silent_ranks(answers.reports);
         // where all of them wait, they do for each other
         std::string line = text(where(), ": ", group_->names(culprits.empty() ? mine.missing : culprits),
                                 " did not come within ", seconds, " s");
@@ -295,6 +316,7 @@ class MpiOperation final : public Pending::Operation {
     std::vector<MPI_Status> statuses_;
     std::uint32_t polls_ = 0;
     WaitClock clock_;
+    EndWait end_wait_;
     Clock::time_point next_check_{};
 };
 

@@ -26,6 +26,7 @@ class MpiGroup;
 ///   call that this rank has yet to start says nothing: the peer may be ahead. Two places whose hashes are
 ///   the same (1 in 4096) are not told apart, then sizes and the deadline are what is left; and
 /// - when a message has another length.
+/// One that waits while its process is asked to end says for whom (Patience::remark).
 /// start_fast_all_reduce is MPI's own all-reduce, which has the deadline alone: of the group's ranks those
 /// that do not answer are named. Its session says what has no deadline.
 class MpiCommunicator final : public Communicator {

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <chrono>
 #include <cstdint>
+#include <functional>
 #include <string>
 
 #include "model/base/error.h"
@@ -15,6 +16,12 @@ class Patience {
   public:
     /// `--parallel.timeout`.
     double seconds = 600.0;
+
+    /// Whether somebody asked this process to end, as a launcher does before it kills it; null: nobody will.
+    bool (*asked_to_end)() = nullptr;
+    /// Takes one line, once, of a rank that was asked to end and waits for another meanwhile. It changes
+    /// nothing: if the other comes, the wait goes on to its end.
+    std::function<void(const std::string&)> remark;
 
     /// `what` lives for ever; with a step the phase is both: ("step", 12) is "step 12".
     void set_phase(const char* what, std::int64_t step = -1) {
@@ -62,6 +69,26 @@ class WaitClock {
 
   private:
     Time last_{};
+    double waited_ = 0.0;
+};
+
+/// How long an operation has been waited for since this process was asked to end. What lies between two looks
+/// counts up to 50 ms, so that a rank which computes meanwhile is not taken for one that waits.
+class EndWait {
+  public:
+    /// A launcher leaves a second between asking and killing.
+    static constexpr double kSeconds = 0.4;
+
+    void look(WaitClock::Time now, const Patience& patience) {
+        if (!patience.asked_to_end || !patience.asked_to_end()) return;
+        if (last_ != WaitClock::Time{})
+            waited_ += std::min(std::chrono::duration<double>(now - last_).count(), 0.05);
+        last_ = now;
+    }
+    bool is_over() const { return waited_ > kSeconds; }
+
+  private:
+    WaitClock::Time last_{};
     double waited_ = 0.0;
 };
 

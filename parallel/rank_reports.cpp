@@ -9,8 +9,10 @@
 #include <deque>
 #include <exception>
 #include <map>
+#include <optional>
 #include <sstream>
 #include <thread>
+#include <utility>
 
 #include "parallel/mpi_check.h"
 
@@ -20,7 +22,7 @@ namespace {
 constexpr const char* kOperation = "rank reports";
 constexpr std::size_t kBytes = 1024;  // below every limit that MPI has for messages that leave at once
 constexpr std::size_t kMostMissing = 64;
-enum Tag { kQuestion = 0, kAnswer = 1 };
+enum Tag { kQuestion = 0, kAnswer = 1, kSurvey = 2, kReply = 3 };
 
 std::string to_message(const RankReport& report) {
     std::string message;
@@ -60,21 +62,19 @@ struct RankReports::State {
                   kOperation, peer);
     }
 
-    // The rank whose message it took; -1: there is none with that tag.
-    int take(Tag tag) {
+    // A message with that tag, if there is one.
+    std::optional<RankReport> take(Tag tag) {
         int found = 0;
         MPI_Status status;
         check_mpi(MPI_Iprobe(MPI_ANY_SOURCE, tag, ranks, &found, &status), kOperation);
-        if (!found) return -1;
+        if (!found) return std::nullopt;
         std::array<char, kBytes> bytes;
         int length = 0;
         const int peer = status.MPI_SOURCE;
         check_mpi(MPI_Recv(bytes.data(), static_cast<int>(bytes.size()), MPI_CHAR, peer, tag, ranks, &status),
                   kOperation, peer);
         check_mpi(MPI_Get_count(&status, MPI_CHAR, &length), kOperation, peer);
-        told[peer] = to_report(peer, std::string(bytes.data(), static_cast<std::size_t>(length)));
-        if (tag == kQuestion) askers.push_back(peer);
-        return peer;
+        return to_report(peer, std::string(bytes.data(), static_cast<std::size_t>(length)));
     }
 };
 
@@ -102,8 +102,13 @@ RankReports::~RankReports() {
 }
 
 void RankReports::answer(const std::function<RankReport()>& mine) {
-    for (int asker = state_->take(kQuestion); asker >= 0; asker = state_->take(kQuestion))
-        state_->send(asker, kAnswer, to_message(mine()));
+    while (std::optional<RankReport> asker = state_->take(kQuestion)) {
+        state_->send(asker->rank, kAnswer, to_message(mine()));
+        state_->askers.push_back(asker->rank);
+        state_->told[asker->rank] = *std::move(asker);
+    }
+    while (const std::optional<RankReport> asker = state_->take(kSurvey))
+        state_->send(asker->rank, kReply, to_message(mine()));
 }
 
 RankReports::Answers RankReports::ask(const RankReport& mine, std::span<const int> wanted, double seconds) {
@@ -117,10 +122,9 @@ RankReports::Answers RankReports::ask(const RankReport& mine, std::span<const in
     };
     for (bool last = false; !last; std::this_thread::yield()) {
         last = complete() || std::chrono::steady_clock::now() >= end;
-        for (int asker = state_->take(kQuestion); asker >= 0; asker = state_->take(kQuestion))
-            state_->send(asker, kAnswer, message);
-        while (state_->take(kAnswer) >= 0) {
-        }
+        answer([&] { return mine; });
+        while (std::optional<RankReport> one = state_->take(kAnswer))
+            state_->told[one->rank] = *std::move(one);
     }
     Answers answers;
     state_->told[state_->rank] = mine;
@@ -128,6 +132,22 @@ RankReports::Answers RankReports::ask(const RankReport& mine, std::span<const in
     answers.speaker = state_->rank;
     for (const int asker : state_->askers) answers.speaker = std::min(answers.speaker, asker);
     return answers;
+}
+
+std::vector<RankReport> RankReports::survey(const RankReport& mine, double seconds) {
+    const std::string message = to_message(mine);
+    for (int peer = 0; peer < state_->size; ++peer)
+        if (peer != state_->rank) state_->send(peer, kSurvey, message);
+    std::map<int, RankReport> replies{{state_->rank, mine}};
+    const auto end = std::chrono::steady_clock::now() + std::chrono::duration<double>(seconds);
+    do {
+        answer([&] { return mine; });
+        while (std::optional<RankReport> one = state_->take(kReply)) replies[one->rank] = *std::move(one);
+        std::this_thread::yield();
+    } while (std::cmp_less(replies.size(), state_->size) && std::chrono::steady_clock::now() < end);
+    std::vector<RankReport> out;
+    for (auto& [rank, report] : replies) out.push_back(std::move(report));
+    return out;
 }
 
 }  // namespace skein

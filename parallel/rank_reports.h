@@ -53,6 +53,10 @@ class RankReports {
     /// Asks all others, and returns when those of `wanted` have answered, or after `seconds`.
     Answers ask(const RankReport& mine, std::span<const int> wanted, double seconds);
 
+    /// Asks all others within `seconds` for whom they wait, and gives what those who wait said, with this
+    /// rank's own, by rank. It leaves no trace: ask() does not know of it.
+    std::vector<RankReport> survey(const RankReport& mine, double seconds);
+
   private:
     struct State;
     std::unique_ptr<State> state_;

@@ -91,9 +91,19 @@ void RunLog::write(const std::string& line) {
 }
 
 void append_run_line(const std::string& folder, const std::string& json_object) {
+    std::ifstream in(folder + "/runs.jsonl", std::ios::ate);
+    const bool torn = in && in.tellg() > 0 && in.seekg(-1, std::ios::end).get() != '\n';
     std::ofstream out(folder + "/runs.jsonl", std::ios::app);
-    out << json_object << '\n' << std::flush;
+    out << (torn ? "\n" : "") + json_object + "\n" << std::flush;
     if (!out) throw IoError(text("log: cannot write ", folder, "/runs.jsonl"));
+}
+
+std::string utc_time(std::time_t seconds) {
+    std::tm parts{};
+    gmtime_r(&seconds, &parts);
+    char buffer[32];
+    std::strftime(buffer, sizeof buffer, "%Y-%m-%dT%H:%M:%SZ", &parts);
+    return buffer;
 }
 
 }  // namespace skein

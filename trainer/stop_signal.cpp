@@ -11,11 +11,13 @@ constexpr int kSignals[] = {SIGUSR1, SIGTERM, SIGINT};
 
 // A signal handler can reach nothing but a global; it is hidden here.
 volatile std::sig_atomic_t stop_requested = 0;
+volatile std::sig_atomic_t termination_requested = 0;
 int living = 0;  // StopSignals, of the one thread that makes them
 
 extern "C" void on_stop_signal(int signal) {
     if (signal == SIGINT && stop_requested) _exit(128 + SIGINT);
     stop_requested = 1;
+    if (signal == SIGTERM) termination_requested = 1;
 }
 
 }  // namespace
@@ -23,6 +25,7 @@ extern "C" void on_stop_signal(int signal) {
 StopSignal::StopSignal() {
     if (living++ > 0) return;
     stop_requested = 0;
+    termination_requested = 0;
     struct sigaction action = {};
     action.sa_handler = on_stop_signal;
     action.sa_flags = SA_RESTART;
@@ -35,8 +38,12 @@ StopSignal::~StopSignal() {
     for (const int signal : kSignals) std::signal(signal, SIG_DFL);
 }
 
-bool StopSignal::requested() const {
+bool StopSignal::requested() {
     return stop_requested != 0;
+}
+
+bool StopSignal::terminated() {
+    return termination_requested != 0;
 }
 
 }  // namespace skein

@@ -11,8 +11,10 @@ class StopSignal {
     StopSignal(const StopSignal&) = delete;
     StopSignal& operator=(const StopSignal&) = delete;
 
-    /// Whether one has come.
-    bool requested() const;
+    /// Whether one has come, to the one that lives.
+    static bool requested();
+    /// Whether SIGTERM has: a launcher sends it a second before it kills.
+    static bool terminated();
 };
 
 }  // namespace skein

@@ -1,16 +1,13 @@
 #include "trainer/time_limit.h"
 
-#include <time.h>
-#include <unistd.h>
-
 #include <algorithm>
 #include <chrono>
 #include <optional>
 #include <utility>
 
-#include "checkpoint/run_lock.h"
 #include "model/base/error.h"
 #include "trainer/duration.h"
+#include "trainer/run_accounts.h"
 #include "trainer/slurm_job.h"
 
 namespace skein {
@@ -25,15 +22,6 @@ TimeLimit::TimeLimit(Clock clock) : clock_(std::move(clock)) {}
 
 double TimeLimit::steady_seconds() {
     return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
-}
-
-double TimeLimit::seconds_since_process_start() {
-    timespec now{};
-    if (clock_gettime(CLOCK_BOOTTIME, &now) != 0) return 0.0;
-    const double started =
-        static_cast<double>(LockOwner::this_process().started) / static_cast<double>(sysconf(_SC_CLK_TCK));
-    const double age = static_cast<double>(now.tv_sec) + 1e-9 * static_cast<double>(now.tv_nsec) - started;
-    return started > 0.0 ? std::max(0.0, age) : 0.0;
 }
 
 void TimeLimit::add(double left, double whole, std::string what) {
@@ -76,7 +64,7 @@ TimeLimit time_limit_of_this_process(std::int64_t limit) {
     TimeLimit all;
     if (limit > 0) {
         const auto whole = static_cast<double>(limit);
-        all.add(whole - TimeLimit::seconds_since_process_start(), whole,
+        all.add(whole - age_of_this_process(), whole,
                 text(duration_text(limit), " of --train.time-limit are"));
     }
     if (const std::optional<double> left = seconds_left_of_slurm_job())

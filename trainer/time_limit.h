@@ -21,8 +21,6 @@ class TimeLimit {
     explicit TimeLimit(Clock clock = steady_seconds);
 
     static double steady_seconds();
-    /// The age of this process, from its start on.
-    static double seconds_since_process_start();
 
     /// The run is to be over `left` seconds from now, of `whole` that it had at its start; `what` is the
     /// subject of reason(): "4h of --train.time-limit are". Of several limits the first one reached counts.

@@ -32,10 +32,27 @@ void Trainer::say(const std::string& line) const {
     if (world_.rank() == 0 && observer_.line) observer_.line(line);
 }
 
+void Trainer::note_end(const RunEnd& end) {
+    if (!std::exchange(is_noted_, false) || (lock_ && !lock_->held())) return;
+    try {
+        append_run_line(request_.out, end_line(end, clock_));
+    } catch (const std::exception& error) {  // the run is over, and what it is for is on the disk
+        say(error.what());
+    }
+}
+
+void Trainer::note_failure(const std::string& line, int code) noexcept {
+    try {
+        note_end({"failed", state_.step, line, code});
+    } catch (const std::exception&) {  // no memory for a line
+    }
+}
+
 void Trainer::evaluate_now() {
     const auto step = static_cast<std::int64_t>(state_.step);
     patience().set_phase("evaluation at step", step);
     const auto begin = Clock::now();
+    const RunClock::Scope evaluates(clock_, TimeUse::kEvaluating);
     together_([&] { evaluation_ = evaluate(*objective_, *stream_, *data_group_, *validation_data_); });
     if (time_limit_) time_limit_->evaluation_took(seconds_since(begin));
     if (log_) log_->evaluation(step, *evaluation_);
@@ -70,10 +87,26 @@ void Trainer::count_skip(const StepOutcome& outcome) {
     ++skips(outcome.overflow ? kOverflow : kNotFinite);
     if (!outcome.overflow) ++skips(kInARow);
     std::string line = text("step ", state_.step, " skipped: loss ", outcome.loss, ", gradient norm ",
-                            outcome.gradient_norm);
+                            outcome.gradient_norm, where_not_finite(outcome));
     if (outcome.loss_scale)
         line += text("; loss scale ", *outcome.loss_scale, ", from now on ", outcome.next_loss_scale.scale);
     say(line);
+}
+
+bool Trainer::in_trouble() const {
+    return std::ranges::any_of(state_.skips,
+                               [](const auto& skip) { return skip.first == kInARow && skip.second > 0; });
+}
+
+std::string Trainer::where_not_finite(const StepOutcome& outcome) const {
+    const std::vector<int>& groups = outcome.not_finite;
+    const int size = tensor_ranks_ ? tensor_ranks_->size() : 1;
+    if (groups.empty() || std::ssize(groups) == data_group_->size()) return {};
+    std::string where;
+    for (const int group : groups)
+        for (int rank = group * size; rank < (group + 1) * size; ++rank)
+            where += text(where.empty() ? " on " : " and ", request_.name_of_rank(rank));
+    return where + " alone";
 }
 
 std::optional<double> Trainer::flops_of(const Batch& batch) const {
@@ -156,8 +189,10 @@ TrainResult Trainer::run(const StopSignal& stop) {
     double pace = 0.0;
     const auto steps = static_cast<std::uint64_t>(config_.train.steps);
     bool stopped = false;
-    std::uint64_t hopeless =
-        0;  // steps in a row that had no finite loss and gradient, when they were too many
+    // steps in a row that had no finite loss and gradient, when they were too many, and whose they were
+    std::uint64_t hopeless = 0;
+    std::string hopeless_where;
+    bool save_is_due = false;
     // What is due at a step is done even when the run is to stop there: resuming does not make up for it.
     const auto due = [&](std::int64_t every, std::uint64_t step) {
         return every > 0 && step % static_cast<std::uint64_t>(every) == 0;
@@ -168,8 +203,10 @@ TrainResult Trainer::run(const StopSignal& stop) {
     const auto finish = [&] {
         TrainProgress at = finish_step();
         stopped |= (at.outcome.flags & kStopFlag) != 0;
-        if (at.outcome.skipped && skips(kInARow) >= static_cast<std::uint64_t>(config_.train.max_skipped))
+        if (at.outcome.skipped && skips(kInARow) >= static_cast<std::uint64_t>(config_.train.max_skipped)) {
             hopeless = skips(kInARow);
+            hopeless_where = where_not_finite(at.outcome);
+        }
         pace = pace == 0.0 ? at.seconds : 0.95 * pace + 0.05 * at.seconds;
         at.seconds_left = pace * static_cast<double>(steps - state_.step);
         at.last_evaluation = evaluation_;
@@ -181,6 +218,7 @@ TrainResult Trainer::run(const StopSignal& stop) {
                            (gradient_group_ || data_group_->size() == 1) &&
                            (tensor_device_ranks_ || !tensor_ranks_);
     const std::size_t ahead = by_itself ? TrainingStep::kMostUnderWay - 1 : 0;
+    clock_.enter(TimeUse::kProductive);
     while (state_.step < steps && !out_of_patience() && !stopped && hopeless == 0) {
         start_step(batches, stop);
         const std::uint64_t step = state_.step + started_.size();
@@ -189,22 +227,32 @@ TrainResult Trainer::run(const StopSignal& stop) {
         while ((stopped || hopeless > 0 || is_time_to_save_) && !started_.empty()) finish();
         if (!started_.empty()) continue;
         if (evaluates_at(state_.step)) evaluate_now();
-        if (is_save_due(state_.step) || is_time_to_save_) save();
+        save_is_due |= is_save_due(state_.step) || is_time_to_save_;
+        if (!save_is_due || in_trouble()) continue;
+        save();
+        save_is_due = false;
     }
     if (out_of_patience())
         say(text("stopped early: ", state_.patience, " evaluations without a better validation loss"));
     if (stopped && state_.step < steps && !out_of_time_.empty()) say("stopped: " + out_of_time_);
-    save_last();
+    if (hopeless == 0)
+        save_last();
+    else
+        finish_save();
     if (hopeless > 0)
         together_([&] {
-            throw Error(text("train: ", hopeless, " steps in a row had no finite loss and gradient ",
-                             "(--train.max-skipped); the newest checkpoint is ", newest_checkpoint_));
+            throw Error(text("train: ", hopeless, " steps in a row had no finite loss and gradient",
+                             hopeless_where, " (--train.max-skipped); ",
+                             newest_checkpoint_.empty() ? "there is no checkpoint"
+                                                        : "the newest checkpoint is " + newest_checkpoint_));
         });
     result.end =
         stopped && state_.step < steps && !out_of_patience() ? TrainEnd::kStopped : TrainEnd::kFinished;
     result.checkpoint = newest_checkpoint_;
     result.step = static_cast<std::int64_t>(state_.step);
     result.evaluation = evaluation_;
+    if (world_.rank() == 0)
+        note_end({result.end == TrainEnd::kStopped ? "stopped" : "finished", state_.step, {}, 0});
     return result;
 }
 

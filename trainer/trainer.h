@@ -16,6 +16,7 @@
 #include "parallel/patience.h"
 #include "trainer/evaluation.h"
 #include "trainer/model_state.h"
+#include "trainer/run_accounts.h"
 #include "trainer/run_log.h"
 #include "trainer/stop_signal.h"
 #include "trainer/time_limit.h"
@@ -53,6 +54,10 @@ struct TrainRequest {
     /// Of the ranks' session: the run's timeout and what it is at. Null: nobody waits for anybody. Must
     /// outlive the run.
     Patience* patience = nullptr;
+    /// "rank 3 on b"; unset: without the host.
+    std::function<std::string(int rank)> name_of_rank = [](int rank) {
+        return "rank " + std::to_string(rank);
+    };
     /// The threads of this rank, for --parallel.threads of the configuration that the run goes by.
     std::function<int(int asked)> threads;
     /// Bytes of memory that a rank may take, and what says so: "--device-memory". 0: not known.
@@ -94,10 +99,14 @@ class Trainer {
     Trainer(TrainRequest request, Communicator& world, Together together, TrainObserver observer);
     ~Trainer();
 
-    /// Trains until the last step, an early stop or a signal, and saves. Throws, by way of `together`,
-    /// IoError when the last checkpoint could not be saved or another process took over OUT, and Error when
-    /// too many steps in a row were skipped.
+    /// Trains until the last step, an early stop or a signal, and saves; not while steps have no finite loss
+    /// or gradient, as long as nobody stops it. Throws, by way of `together`, IoError when the last
+    /// checkpoint could not be saved or another process took over OUT, and Error when too many steps in a row
+    /// were skipped: then the newest checkpoint is one from before them.
     TrainResult run(const StopSignal& stop);
+
+    /// That run ended in an error, for OUT/runs.jsonl: on one rank, which may be any, before it is dropped.
+    void note_failure(const std::string& line, int code) noexcept;
 
   private:
     void open_out();
@@ -118,6 +127,11 @@ class Trainer {
     /// Of the model, for the whole batch; none where no peak is known to measure them by.
     std::optional<double> flops_of(const Batch& batch) const;
     HostState host_state(const std::vector<bool>& marked = {});
+    void note_end(const RunEnd& end);
+    /// Whether the last step had no finite loss or gradient: a parameter may be to blame.
+    bool in_trouble() const;
+    /// " on rank 3 on b alone"; empty: on all ranks, or nobody knows.
+    std::string where_not_finite(const StepOutcome& outcome) const;
     void evaluate_now();
     // trainer_save.cpp
     void plan_saves();
@@ -179,6 +193,9 @@ class Trainer {
     std::chrono::steady_clock::time_point last_step_ended_{};
     std::optional<double> peak_flops_;  ///< a second, of all devices
     RunState state_;
+    RunClock clock_{age_of_this_process()};
+    double sign_of_life_ = 0.0;  ///< of the start before this one
+    bool is_noted_ = false;      ///< a line in runs.jsonl waits for its end
     std::uint64_t saved_step_ = ~std::uint64_t{0};
     std::string newest_checkpoint_;
     std::optional<Evaluation> evaluation_;

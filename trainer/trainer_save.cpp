@@ -45,6 +45,7 @@ bool Trainer::is_save_due(std::uint64_t step) const {
 // Every save begins here. What the ranks tell each other of it may take as long as their disks do only where
 // it is waited for.
 void Trainer::start_save(bool background) {
+    const RunClock::Scope saves(clock_, TimeUse::kSaving);
     state_.loss_scale = training_step_->loss_scale();
     is_time_to_save_ = false;
     last_save_ = Clock::now();
@@ -91,6 +92,7 @@ std::uint64_t Trainer::saving_flags() {
 void Trainer::look_after_save(std::uint64_t flags) {
     is_time_to_save_ |= (flags & kTimeFlag) != 0;
     if (!saving_->is_under_way() || ((flags & kBusyFlag) != 0 && (flags & kFailedFlag) == 0)) return;
+    const RunClock::Scope saves(clock_, TimeUse::kSaving);
     if (const auto outcome = saving_->move_on(world_)) settle_save(*outcome);
     if (!saving_->is_under_way()) saving_from_.reset();
 }
@@ -99,6 +101,7 @@ void Trainer::finish_save() {
     if (!saving_->is_under_way()) return;
     patience().set_phase("saving at step", static_cast<std::int64_t>(saving_step_));
     const Patience::Exemption saving(patience());  // disks take their time
+    const RunClock::Scope saves(clock_, TimeUse::kSaving);
     if (const auto outcome = saving_->finish(world_)) settle_save(*outcome);
     saving_from_.reset();
 }
@@ -112,7 +115,7 @@ void Trainer::settle_save(const SaveOutcome& outcome) {
             time_limit_->save_took(std::chrono::duration<double>(Clock::now() - last_save_).count());
         return;
     }
-    why_not_saved_ = text("rank ", outcome.failed_rank, ": ", outcome.message);
+    why_not_saved_ = text(request_.name_of_rank(outcome.failed_rank), ": ", outcome.message);
     say(text("checkpoint of step ", saving_step_, " was not saved: ", why_not_saved_));
     if (!before) return;
     state_.best = before->first;

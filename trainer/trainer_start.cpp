@@ -20,15 +20,6 @@ namespace fs = std::filesystem;
 
 constexpr const char* kDataName = "data";
 
-std::string utc_now() {
-    const std::time_t now = std::time(nullptr);
-    std::tm parts{};
-    gmtime_r(&now, &parts);
-    char buffer[32];
-    std::strftime(buffer, sizeof buffer, "%Y-%m-%dT%H:%M:%SZ", &parts);
-    return buffer;
-}
-
 }  // namespace
 
 Trainer::Trainer(TrainRequest request, Communicator& world, Together together, TrainObserver observer)
@@ -37,16 +28,15 @@ Trainer::Trainer(TrainRequest request, Communicator& world, Together together, T
       together_(std::move(together)),
       observer_(std::move(observer)) {
     patience().set_phase("loading");
+    // one rank's disk may be slow; of a rank that is gone the launcher hears
+    const Patience::Exemption loading(patience());
     together_([&] {  // a new run whose options contradict each other leaves nothing behind
         if (fs::exists(request_.out)) return;
         validate(effective(request_.config));
         check_tensor_ranks(request_.config.parallel.tensor, world_.size());
     });
     folder_ = open_data_together(request_.data, world_.rank(), together_);
-    {
-        const Patience::Exemption of_the_lock(patience());  // another's is watched for minutes
-        together_([&] { open_out(); });
-    }
+    together_([&] { open_out(); });
     std::optional<Checkpoint> from;
     together_([&] { from = find_start(); });
     together_([&] { settle_config(from); });
@@ -93,6 +83,7 @@ void Trainer::open_out() {
     std::error_code error;
     fs::create_directories(request_.out, error);
     if (error) throw IoError(text("train: cannot make ", request_.out, ": ", error.message()));
+    sign_of_life_ = last_sign_of_life(request_.out);
     LockOptions options;
     options.notice = [this](const std::string& line) { say(line); };
     lock_ = RunLock::acquire(request_.out, LockOwner::this_process(), options);
@@ -271,16 +262,22 @@ void Trainer::load_weights(const std::string& from) {
 }
 
 void Trainer::start_log(const std::optional<Checkpoint>& from) {
+    is_noted_ = true;
     if (world_.rank() != 0) return;
     time_limit_.emplace(time_limit_of_this_process(config_.train.time_limit));
+    const double lost = settle_run_accounts(request_.out, state_.step, sign_of_life_);
     log_.emplace(request_.out, static_cast<std::int64_t>(state_.step),
                  [this](const std::string& line) { say(line); });
     write_file_atomic(FileSystem::real(), request_.out + "/config.ini", write_ini(to_settings(config_)));
-    nlohmann::ordered_json line = {{"start", utc_now()},
+    nlohmann::ordered_json line = {{"event", "start"},
+                                   {"start", utc_time(std::time(nullptr))},
+                                   {"host", LockOwner::this_process().host},
                                    {"step", state_.step},
                                    {"ranks", world_.size()},
                                    {"threads", stream_->threads()},
-                                   {"restarts", state_.restarts}};
+                                   {"restarts", state_.restarts},
+                                   {"restarting", clock_.seconds(TimeUse::kRestarting)}};
+    if (lost > 0.0) line["lost"] = lost;
     if (from) {
         line["resumed_from"] = from->folder();
         const RunConfig saved = from_settings(from->manifest().run.configuration);

@@ -1,6 +1,7 @@
 #include "trainer/training_step.h"
 
 #include <algorithm>
+#include <cmath>
 #include <cstring>
 #include <span>
 #include <utility>
@@ -159,6 +160,19 @@ Pending TrainingStep::gather(const Tensor& losses) {
     return gather_slices(stream_, data_, gradients_, losses, begins);
 }
 
+std::vector<int> TrainingStep::ranks_not_finite(const Tensor& losses) const {
+    const Tensor host = on_host(stream_, losses);
+    const std::span<const double> all = host.span<double>();
+    std::vector<int> out;
+    for (int rank = 0; rank < data_.size(); ++rank) {
+        const SampleRange own = samples_of(sync_.lanes().of_rank(rank), losses.elements());
+        if (!std::all_of(all.begin() + own.begin, all.begin() + own.end,
+                         [](double loss) { return std::isfinite(loss); }))
+            out.push_back(rank);
+    }
+    return out;
+}
+
 kernels::EndStepArgs TrainingStep::end_args(const Batch& batch) const {
     kernels::EndStepArgs args;
     args.samples = batch.samples;
@@ -237,6 +251,7 @@ StepOutcome TrainingStep::finish() {
     outcome.gradient_norm = end.norm;
     outcome.learning_rate = schedule_.rate(end.before.updates + 1);
     outcome.skipped = end.skipped != 0;
+    if (outcome.skipped) outcome.not_finite = ranks_not_finite(oldest.losses);
     outcome.updates = end.after.updates;
     outcome.next_loss_scale = end.after.loss_scale;
     if (config_.train.precision == Precision::kFp16) {

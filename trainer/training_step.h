@@ -36,6 +36,8 @@ struct StepOutcome {
     std::int64_t samples = 0;  ///< of the global batch: windows or pairs
     bool skipped = false;      ///< loss or gradient was not finite: nothing was updated
     bool overflow = false;     ///< skipped, and a smaller loss scale may help: of fp16, no sign of trouble
+    /// Of a skipped step: the ranks of the data group that have samples whose loss is not finite.
+    std::vector<int> not_finite;
     std::optional<double> loss_scale;    ///< fp16: the one that the step was made with
     std::int64_t updates = 0;            ///< made so far, this one included
     LossScaleState next_loss_scale;      ///< of the next step; 1 but for fp16
@@ -101,6 +103,7 @@ class TrainingStep {
     /// Every rank gets all samples' losses, for what is queued from now on. The operation is over when all
     /// before it of the step are.
     Pending gather(const Tensor& losses);
+    std::vector<int> ranks_not_finite(const Tensor& losses) const;
     void count_blocks();
     /// The squares of all parameters' gradients, each counted once, in an order that is the same on every
     /// rank.

@@ -51,7 +51,9 @@ std::vector<std::string> log_of(const std::string& run) {
 
 /// How often the run was started, or started again.
 std::size_t starts_of(const std::string& run) {
-    return lines_of(contents(run + "/runs.jsonl")).size();
+    const std::vector<std::string> lines = lines_of(contents(run + "/runs.jsonl"));
+    return static_cast<std::size_t>(std::ranges::count_if(
+        lines, [](const std::string& line) { return Json::parse(line)["event"] == "start"; }));
 }
 
 std::string checkpoint_of(int step) {

@@ -10,16 +10,6 @@
 namespace skein {
 namespace {
 
-/// The process that is rank `rank` of the session; 0: none.
-pid_t process_of(const RunningProgram& program, int rank) {
-    const std::string wanted = "OMPI_COMM_WORLD_RANK=" + std::to_string(rank);
-    for (const pid_t pid : program.rank_pids()) {
-        const std::string environment = '\0' + contents("/proc/" + std::to_string(pid) + "/environ");
-        if (environment.find('\0' + wanted + '\0') != std::string::npos) return pid;
-    }
-    return 0;
-}
-
 class StoppedRank : public testing::TestWithParam<int> {};
 
 TEST_P(StoppedRank, EndsTheOthersWithOneLineThatNamesItTheStepAndTheCollective) {
@@ -39,7 +29,7 @@ TEST_P(StoppedRank, EndsTheOthersWithOneLineThatNamesItTheStepAndTheCollective) 
         return lines_of(contents(folder / "run/log.jsonl")).size() > 3 || !program.runs();
     })) << program.errors();
     ASSERT_TRUE(program.runs()) << program.errors();
-    const pid_t process = process_of(program, stuck);
+    const pid_t process = program.rank_pid(stuck);
     ASSERT_GT(process, 0);
     ASSERT_EQ(::kill(process, SIGSTOP), 0);
     const Outcome outcome = program.wait();

@@ -138,6 +138,39 @@ TEST_F(MissingRankTest, MaySaveForAsLongAsItTakes) {
     EXPECT_EQ(group_->all_reduce_value(std::int64_t{1}), size_);
 }
 
+TEST_F(MissingRankTest, IsRemarkedOnByARankThatWasAskedToEndAndTheWaitGoesOn) {
+    session_.patience().seconds = 3600.0;
+    session_.patience().asked_to_end = [] { return true; };
+    std::vector<std::string> remarks;
+    if (rank_ == 0)
+        session_.patience().remark = [&](const std::string& line) {
+            remarks.push_back(line);
+            MPI_Send(nullptr, 0, MPI_BYTE, last_, 0, MPI_COMM_WORLD);
+        };
+    if (rank_ == last_) MPI_Recv(nullptr, 0, MPI_BYTE, 0, 0, MPI_COMM_WORLD, MPI_STATUS_IGNORE);
+    EXPECT_EQ(group_->all_reduce_value(std::int64_t{1}), size_);
+    meet();
+    if (rank_ != 0) return;
+    ASSERT_EQ(remarks.size(), 1u);
+    expect_match(remarks[0], text("rank 0 on .*: asked to end while waiting for rank ", last_,
+                                  " on host .*: all-reduce at ") +
+                                 kHere + " \\(call 1, step 12\\)");
+}
+
+TEST_F(MissingRankTest, IsWhoDoesNotAnswerASurvey) {
+    if (rank_ != last_) {
+        const std::vector<RankReport> waiting =
+            session_.reports().survey({rank_, {last_}, text("at ", rank_)}, 1.0);
+        ASSERT_EQ(std::ssize(waiting), last_);
+        for (int r = 0; r < last_; ++r) {
+            EXPECT_EQ(waiting[static_cast<std::size_t>(r)].rank, r);
+            EXPECT_EQ(waiting[static_cast<std::size_t>(r)].where, text("at ", r));
+            EXPECT_EQ(waiting[static_cast<std::size_t>(r)].missing, std::vector<int>{last_});
+        }
+    }
+    meet();
+}
+
 TEST_F(MissingRankTest, OneRankSpeaksForAll) {
     int speaker = -1;
     try {

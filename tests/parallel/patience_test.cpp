@@ -73,5 +73,28 @@ TEST(WaitClock, WhatIsExemptStartsItAgain) {
     EXPECT_TRUE(clock.is_over(patience));
 }
 
+TEST(EndWait, CountsOnceSomebodyHasAsked) {
+    Patience patience;
+    EndWait wait;
+    for (int i = 0; i < 1000; ++i) wait.look(at(0.01 * i), patience);
+    EXPECT_FALSE(wait.is_over()) << "nobody can ask";
+    patience.asked_to_end = [] { return false; };
+    for (int i = 0; i < 1000; ++i) wait.look(at(0.01 * i), patience);
+    EXPECT_FALSE(wait.is_over()) << "nobody has asked";
+    patience.asked_to_end = [] { return true; };
+    for (int i = 0; i < 40; ++i) wait.look(at(20.0 + 0.01 * i), patience);
+    EXPECT_FALSE(wait.is_over());
+    for (int i = 40; i < 45; ++i) wait.look(at(20.0 + 0.01 * i), patience);
+    EXPECT_TRUE(wait.is_over());
+}
+
+TEST(EndWait, ARankThatComputesMeanwhileDoesNotWait) {
+    Patience patience;
+    patience.asked_to_end = [] { return true; };
+    EndWait wait;
+    for (int i = 0; i < 7; ++i) wait.look(at(10.0 * i), patience);
+    EXPECT_FALSE(wait.is_over());
+}
+
 }  // namespace
 }  // namespace skein

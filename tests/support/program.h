@@ -163,6 +163,16 @@ class RunningProgram {
                 contents(folder_ / "errors")};
     }
 
+    /// The process that is rank `rank`; 0: none.
+    pid_t rank_pid(int rank) const {
+        const std::string wanted = '\0' + ("OMPI_COMM_WORLD_RANK=" + std::to_string(rank)) + '\0';
+        for (const pid_t pid : rank_pids())
+            if (('\0' + contents("/proc/" + std::to_string(pid) + "/environ")).find(wanted) !=
+                std::string::npos)
+                return pid;
+        return 0;
+    }
+
     std::string errors() const { return contents(folder_ / "errors"); }
 
     /// Of the ranks that have started, in no order.

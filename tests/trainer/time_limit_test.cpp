@@ -99,9 +99,6 @@ TEST_F(TimeLimitTest, ARunWithoutOneIsNeverOver) {
 }
 
 TEST(TimeLimit, OfAProcessCountsFromItsStart) {
-    const double age = TimeLimit::seconds_since_process_start();
-    EXPECT_GT(age, 0.0);
-    EXPECT_LT(age, 600.0) << "no test runs for so long";
     TimeLimit over = time_limit_of_this_process(1), not_yet = time_limit_of_this_process(36000);
     over.step_took(1.0);  // with two such steps no limit of a second has room for another
     not_yet.step_took(1.0);
