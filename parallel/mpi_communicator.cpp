@@ -258,7 +258,7 @@ class MpiOperation final : public Pending::Operation {
         const auto say = std::exchange(patience.remark, nullptr);
         const RankReport mine = report();
         const std::vector<RankReport> waiting = group_->session->reports().survey(mine, kSurveySeconds);
-        if (waiting.front().rank != mine.rank) return;
+        if (waiting.empty() || waiting.front().rank != mine.rank) return;
         const std::vector<int> culprits = silent_ranks(waiting);
         say(text("rank ", mine.rank, " on ", group_->session->host_of(mine.rank),
                  ": asked to end while waiting for ",

@@ -58,6 +58,10 @@ MpiSession::~MpiSession() {
 
 void MpiSession::abort(int code) const noexcept {
     std::fflush(nullptr);
+    try {
+        reports_->announce_end();
+    } catch (const std::exception&) {  // they will see
+    }
     MPI_Abort(MPI_COMM_WORLD, code);
     std::_Exit(code);
 }

@@ -77,7 +77,7 @@ class WaitClock {
 class EndWait {
   public:
     /// A launcher leaves a second between asking and killing.
-    static constexpr double kSeconds = 0.4;
+    static constexpr double kSeconds = 0.25;
 
     void look(WaitClock::Time now, const Patience& patience) {
         if (!patience.asked_to_end || !patience.asked_to_end()) return;

@@ -22,7 +22,7 @@ namespace {
 constexpr const char* kOperation = "rank reports";
 constexpr std::size_t kBytes = 1024;  // below every limit that MPI has for messages that leave at once
 constexpr std::size_t kMostMissing = 64;
-enum Tag { kQuestion = 0, kAnswer = 1, kSurvey = 2, kReply = 3 };
+enum Tag { kQuestion = 0, kAnswer = 1, kSurvey = 2, kReply = 3, kEnd = 4 };
 
 std::string to_message(const RankReport& report) {
     std::string message;
@@ -134,6 +134,11 @@ RankReports::Answers RankReports::ask(const RankReport& mine, std::span<const in
     return answers;
 }
 
+void RankReports::announce_end() {
+    for (int peer = 0; peer < state_->size; ++peer)
+        if (peer != state_->rank) state_->send(peer, kEnd, "");
+}
+
 std::vector<RankReport> RankReports::survey(const RankReport& mine, double seconds) {
     const std::string message = to_message(mine);
     for (int peer = 0; peer < state_->size; ++peer)
@@ -143,6 +148,7 @@ std::vector<RankReport> RankReports::survey(const RankReport& mine, double secon
     do {
         answer([&] { return mine; });
         while (std::optional<RankReport> one = state_->take(kReply)) replies[one->rank] = *std::move(one);
+        if (state_->take(kEnd)) return {};
         std::this_thread::yield();
     } while (std::cmp_less(replies.size(), state_->size) && std::chrono::steady_clock::now() < end);
     std::vector<RankReport> out;

@@ -53,8 +53,11 @@ class RankReports {
     /// Asks all others, and returns when those of `wanted` have answered, or after `seconds`.
     Answers ask(const RankReport& mine, std::span<const int> wanted, double seconds);
 
+    /// Tells all others that this rank has said why it ends them all.
+    void announce_end();
+
     /// Asks all others within `seconds` for whom they wait, and gives what those who wait said, with this
-    /// rank's own, by rank. It leaves no trace: ask() does not know of it.
+    /// rank's own, by rank; nothing when one of them ends all. It leaves no trace: ask() does not know of it.
     std::vector<RankReport> survey(const RankReport& mine, double seconds);
 
   private:

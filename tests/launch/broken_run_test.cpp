@@ -21,15 +21,28 @@ namespace fs = std::filesystem;
 const std::string kCollective = "[-a-z ]+ at [a-z_/]+\\.(cpp|h):[0-9]+ \\(call [0-9]+, step [0-9]+\\)";
 
 TEST_F(BrokenRun, ARankThatIsKilledIsNamedByOneThatWaitsForIt) {
-    RunningProgram program(train(), 3);
-    expect_under_way(program);
-    const auto from = Clock::now();
-    ASSERT_EQ(::kill(program.rank_pid(2), SIGKILL), 0);
-    expect_end(program, "kill -9 of rank 2", from, 137,
-               "skein train: rank 0 on .*: asked to end while waiting for rank 2 on host .*: " + kCollective);
-    EXPECT_TRUE(
-        std::regex_search(program.errors(), std::regex("process rank 2 .* on node .* exited on signal 9")))
-        << program.errors();
+    // mpirun leaves the others a second to say so, which may be too short where much else runs
+    std::vector<std::string> said;
+    for (int attempt = 0; attempt < 3 && said.empty(); ++attempt) {
+        std::filesystem::remove_all(run());
+        RunningProgram program(train(), 3);
+        expect_under_way(program);
+        const auto from = Clock::now();
+        ASSERT_EQ(::kill(program.rank_pid(2), SIGKILL), 0);
+        const Outcome outcome = program.wait();
+        const double seconds = std::chrono::duration<double>(Clock::now() - from).count();
+        EXPECT_EQ(outcome.code, 137) << outcome.errors;
+        EXPECT_TRUE(
+            std::regex_search(outcome.errors, std::regex("process rank 2 .* on node .* exited on signal 9")))
+            << outcome.errors;
+        said = failures(outcome);
+        if (!said.empty()) add_row("kill -9 of rank 2", outcome.code, seconds, said[0]);
+    }
+    ASSERT_EQ(said.size(), 1u);
+    EXPECT_TRUE(std::regex_match(
+        said[0], std::regex("skein train: rank 0 on .*: asked to end while waiting for rank 2 on host .*: " +
+                            kCollective)))
+        << said[0];
     expect_resumes();
     // what runs.jsonl has of the one that was killed, which could not write its end itself
     std::vector<nlohmann::json> runs;

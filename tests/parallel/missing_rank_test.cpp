@@ -171,6 +171,15 @@ TEST_F(MissingRankTest, IsWhoDoesNotAnswerASurvey) {
     meet();
 }
 
+TEST_F(MissingRankTest, IsNoMatterWhereOneRankSaysWhyItEndsAll) {
+    if (rank_ == last_) session_.reports().announce_end();
+    meet();
+    if (rank_ != last_) {
+        EXPECT_TRUE(session_.reports().survey({rank_, {last_}, "here"}, 60.0).empty());
+    }
+    meet();
+}
+
 TEST_F(MissingRankTest, OneRankSpeaksForAll) {
     int speaker = -1;
     try {

@@ -82,9 +82,9 @@ TEST(EndWait, CountsOnceSomebodyHasAsked) {
     for (int i = 0; i < 1000; ++i) wait.look(at(0.01 * i), patience);
     EXPECT_FALSE(wait.is_over()) << "nobody has asked";
     patience.asked_to_end = [] { return true; };
-    for (int i = 0; i < 40; ++i) wait.look(at(20.0 + 0.01 * i), patience);
+    for (int i = 0; i < 25; ++i) wait.look(at(20.0 + 0.01 * i), patience);
     EXPECT_FALSE(wait.is_over());
-    for (int i = 40; i < 45; ++i) wait.look(at(20.0 + 0.01 * i), patience);
+    for (int i = 25; i < 30; ++i) wait.look(at(20.0 + 0.01 * i), patience);
     EXPECT_TRUE(wait.is_over());
 }
 
@@ -92,7 +92,7 @@ TEST(EndWait, ARankThatComputesMeanwhileDoesNotWait) {
     Patience patience;
     patience.asked_to_end = [] { return true; };
     EndWait wait;
-    for (int i = 0; i < 7; ++i) wait.look(at(10.0 * i), patience);
+    for (int i = 0; i < 5; ++i) wait.look(at(10.0 * i), patience);
     EXPECT_FALSE(wait.is_over());
 }
 
