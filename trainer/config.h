@@ -80,6 +80,7 @@ struct ParallelSection {
 struct CheckpointSection {
     std::int64_t every = 500;  ///< steps; 0: only at the end
     int keep = 3;
+    std::int64_t audit = 0;  ///< steps between comparisons of the replicas; 0: never
 };
 
 /// [eval]
@@ -92,6 +93,7 @@ struct EvalSection {
 /// [log]
 struct LogSection {
     std::int64_t every = 1;       ///< steps between lines in log.jsonl
+    std::int64_t hash = 100;      ///< steps between hashes of the parameters; 0: none
     double plain_seconds = 10.0;  ///< between progress lines when the output is no terminal
 };
 

@@ -352,6 +352,9 @@ std::vector<Option> make_table() {
         "steps between checkpoints; 0: only at the end");
     add("checkpoint.keep", kFree, integer(checkpoint(&CheckpointSection::keep), 1, 1000000),
         "newest checkpoints that stay, beside the best");
+    add("checkpoint.audit", kFree, integer(checkpoint(&CheckpointSection::audit), 0),
+        "steps between comparisons of what the data-parallel ranks have as parameters, which are then made "
+        "before every save as well; 0: none");
 
     const auto eval = [](auto member) { return Field{&RunConfig::eval, member}; };
     add("eval.every", kFree, integer(eval(&EvalSection::every), 0),
@@ -363,6 +366,9 @@ std::vector<Option> make_table() {
 
     const auto log = [](auto member) { return Field{&RunConfig::log, member}; };
     add("log.every", kFree, integer(log(&LogSection::every), 1), "steps between lines of log.jsonl");
+    add("log.hash", kFree, integer(log(&LogSection::hash), 0),
+        "steps between hashes of the parameters, in log.jsonl and by tensor in hashes.jsonl; there also of "
+        "what is saved; 0: none");
     add("log.plain-seconds", kFree, number(log(&LogSection::plain_seconds), {0.0, true}),
         "between progress lines where the output is no terminal");
     return table;

@@ -35,6 +35,9 @@ HostState Trainer::host_state() {
 }
 
 SaveOutcome Trainer::save() {
+    if (!writes()) return {};
+    audit();
+    log_hashes();
     patience().set_phase("saving at step", static_cast<std::int64_t>(state_.step));
     const Patience::Exemption saving(patience());  // disks take their time
     state_.loss_scale = training_step_->loss_scale();
@@ -148,8 +151,12 @@ TrainProgress Trainer::finish_step() {
     at.outcome = outcome;
     at.seconds = seconds;
     if (started.flops) at.utilisation = *started.flops / seconds / *peak_flops_;
+    if (config_.log.hash > 0 && (at.step % config_.log.hash == 0 || at.step == at.steps))
+        at.digests = parameter_digests();
     if (log_ && (at.step % config_.log.every == 0 || outcome.skipped))
-        log_->step(at.step, outcome, seconds, at.utilisation);
+        log_->step(at.step, outcome, seconds, at.utilisation,
+                   at.digests ? digest_of_all(parameters(), *at.digests) : "");
+    if (at.digests) log_hashes(*at.digests);
     count_skip(outcome);
     return at;
 }
@@ -182,7 +189,7 @@ TrainResult Trainer::run(const StopSignal& stop) {
         pace = pace == 0.0 ? at.seconds : 0.95 * pace + 0.05 * at.seconds;
         at.seconds_left = pace * static_cast<double>(steps - state_.step);
         at.last_evaluation = evaluation_;
-        if (world_.rank() == 0 && observer_.step) observer_.step(at);
+        if (observer_.step) observer_.step(at);
     };
     // A GPU works on the next step while the host tells of the last one, unless something is due in between,
     // or the host has to carry the gradients.
@@ -193,10 +200,12 @@ TrainResult Trainer::run(const StopSignal& stop) {
     while (state_.step < steps && !out_of_patience() && !stopped && hopeless == 0) {
         start_step(batches, stop);
         const std::uint64_t step = state_.step + started_.size();
-        const bool pause = step == steps || evaluates_at(step) || due(config_.checkpoint.every, step);
+        const bool pause = step == steps || evaluates_at(step) || due(config_.checkpoint.every, step) ||
+                           due(config_.checkpoint.audit, step) || due(config_.log.hash, step);
         while (started_.size() > (pause ? 0 : ahead)) finish();
         while ((stopped || hopeless > 0) && !started_.empty()) finish();
         if (!started_.empty()) continue;
+        if (due(config_.checkpoint.audit, state_.step)) audit();
         if (evaluates_at(state_.step)) evaluate_now();
         if (due(config_.checkpoint.every, state_.step) && saved_step_ != state_.step) save();
     }

@@ -16,6 +16,7 @@
 #include "parallel/patience.h"
 #include "trainer/evaluation.h"
 #include "trainer/model_state.h"
+#include "trainer/parameter_digest.h"
 #include "trainer/run_log.h"
 #include "trainer/stop_signal.h"
 #include "trainer/training_data.h"
@@ -42,7 +43,8 @@ struct RankPlace {
 struct TrainRequest {
     RunConfig config;             ///< defaults, preset, file and command line
     std::set<std::string> given;  ///< the options among them that were set, not defaults
-    std::string data, out;        ///< folders
+    std::string data;             ///< a folder
+    std::string out;              ///< the run's folder; empty: nothing is written and nothing evaluated
     std::string resume = "auto";  ///< auto, never, or a checkpoint's or run's folder
     bool accept_changed_data = false;
     std::string init;  ///< a checkpoint's or run's folder to take the weights from; empty: none
@@ -59,7 +61,7 @@ struct TrainRequest {
     std::string memory_of;
 };
 
-/// What a step or an evaluation came to, for whoever shows it. Rank 0 only.
+/// What a step or an evaluation came to, for whoever shows it.
 struct TrainProgress {
     std::int64_t step = 0, steps = 0;
     StepOutcome outcome;
@@ -67,11 +69,13 @@ struct TrainProgress {
     std::optional<double> utilisation;  ///< see utilisation.h; none where the devices' peak is not known
     double seconds_left = 0.0;          ///< at the recent pace
     std::optional<Evaluation> last_evaluation;
+    std::optional<ParameterDigests> digests;  ///< after this step, where --log.hash asks for them
 };
 
 struct TrainObserver {
+    /// After each step, on every rank that has one; what it throws ends the run.
     std::function<void(const TrainProgress&)> step;
-    std::function<void(const std::string&)> line;  ///< something to be said in a line of its own
+    std::function<void(const std::string&)> line;  ///< something to be said in a line of its own; on rank 0
 };
 
 enum class TrainEnd { kFinished, kStopped };
@@ -92,9 +96,14 @@ class Trainer {
     ~Trainer();
 
     /// Trains until the last step, an early stop or a signal, and saves. Throws, by way of `together`,
-    /// IoError when the last checkpoint could not be saved or another process took over OUT, and Error when
-    /// too many steps in a row were skipped.
+    /// IoError when the last checkpoint could not be saved or another process took over OUT, ReplicaError
+    /// when an audit finds that ranks parted, and Error when too many steps in a row were skipped.
     TrainResult run(const StopSignal& stop);
+
+    /// This rank's part of the model's. Between steps they may be looked at, and by a test be changed.
+    ParameterList& parameters() { return objective_->model().parameters(); }
+    /// Of the parameters as they are now. Collective.
+    ParameterDigests parameter_digests();
 
   private:
     void open_out();
@@ -115,7 +124,13 @@ class Trainer {
     /// Of the model, for the whole batch; none where no peak is known to measure them by.
     std::optional<double> flops_of(const Batch& batch) const;
     HostState host_state();
+    bool writes() const { return !request_.out.empty(); }
     SaveOutcome save();
+    /// Ends the run, on all ranks, where data-parallel ranks have other parameters than the others.
+    void audit();
+    /// Those of what is about to be saved, where they are not there yet.
+    void log_hashes();
+    void log_hashes(const ParameterDigests& digests);
     void evaluate_now();
     void count_skip(const StepOutcome& outcome);
     std::uint64_t& skips(const char* reason);
@@ -154,7 +169,7 @@ class Trainer {
     std::chrono::steady_clock::time_point last_step_ended_{};
     std::optional<double> peak_flops_;  ///< a second, of all devices
     RunState state_;
-    std::uint64_t saved_step_ = ~std::uint64_t{0};
+    std::uint64_t saved_step_ = ~std::uint64_t{0}, hashed_step_ = ~std::uint64_t{0};
     std::string newest_checkpoint_;
     std::optional<Evaluation> evaluation_;
 };

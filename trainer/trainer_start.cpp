@@ -38,7 +38,7 @@ Trainer::Trainer(TrainRequest request, Communicator& world, Together together, T
       observer_(std::move(observer)) {
     patience().set_phase("loading");
     together_([&] {  // a new run whose options contradict each other leaves nothing behind
-        if (fs::exists(request_.out)) return;
+        if (!writes() || fs::exists(request_.out)) return;
         validate(effective(request_.config));
         check_tensor_ranks(request_.config.parallel.tensor, world_.size());
     });
@@ -87,7 +87,7 @@ Trainer::Trainer(TrainRequest request, Communicator& world, Together together, T
 }
 
 void Trainer::open_out() {
-    if (world_.rank() != 0) return;
+    if (world_.rank() != 0 || !writes()) return;
     std::error_code error;
     fs::create_directories(request_.out, error);
     if (error) throw IoError(text("train: cannot make ", request_.out, ": ", error.message()));
@@ -143,7 +143,7 @@ void Trainer::configure(const std::optional<Checkpoint>& from, const RankPlace& 
     training_data_ = open_training_data(folder_, config_);
     if (world_.rank() == 0)  // they cost the plan of a window
         for (const std::string& line : training_data_->notices()) say(line);
-    if (!folder_.valid.empty()) {
+    if (writes() && !folder_.valid.empty()) {
         validation_data_ =
             open_validation_data(folder_, config_.model, config_.train.long_pairs, config_.eval.samples);
         if (validation_data_->samples() == 0) {
@@ -245,7 +245,7 @@ void Trainer::resume_from(const Checkpoint& checkpoint, HostState& state) {
     const bool same_measure =
         find_text(checkpoint.manifest().run.leans_on, kDataName) == folder_.fingerprint &&
         before.eval.samples == config_.eval.samples;
-    if (saved.best && (request_.resume != "auto" || !same_measure)) {
+    if (writes() && saved.best && (request_.resume != "auto" || !same_measure)) {
         say("the best validation loss so far is not carried over: it is of another folder or other "
             "validation data");
         saved.best.reset();
@@ -267,15 +267,13 @@ void Trainer::load_weights(const std::string& from) {
 }
 
 void Trainer::start_log(const std::optional<Checkpoint>& from) {
-    if (world_.rank() != 0) return;
+    if (world_.rank() != 0 || !writes()) return;
     log_.emplace(request_.out, static_cast<std::int64_t>(state_.step),
                  [this](const std::string& line) { say(line); });
     write_file_atomic(FileSystem::real(), request_.out + "/config.ini", write_ini(to_settings(config_)));
-    nlohmann::ordered_json line = {{"start", utc_now()},
-                                   {"step", state_.step},
-                                   {"ranks", world_.size()},
-                                   {"threads", stream_->threads()},
-                                   {"restarts", state_.restarts}};
+    nlohmann::ordered_json line = {
+        {"start", utc_now()},           {"step", state_.step},           {"ranks", world_.size()},
+        {"tensor", state_.grid.tensor}, {"threads", stream_->threads()}, {"restarts", state_.restarts}};
     if (from) {
         line["resumed_from"] = from->folder();
         const RunConfig saved = from_settings(from->manifest().run.configuration);
