@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <memory>
 #include <thread>
 
 #include "model/base/error.h"
@@ -25,26 +26,20 @@ void check_own(const char* operation, std::size_t sent, std::size_t expected) {
         throw ShapeError(text(operation, ": a rank sends itself ", sent, " bytes and expects ", expected));
 }
 
+// to = left and right combined; may be one of them.
 template <class T>
-void combine(Reduction reduction, const T* source, T* target, std::int64_t count) {
+void combine(Reduction reduction, const T* left, const T* right, T* to, std::size_t count) {
     switch (reduction) {
         case Reduction::kSum:
-            for (std::int64_t i = 0; i < count; ++i) target[i] += source[i];
+            for (std::size_t i = 0; i < count; ++i) to[i] = left[i] + right[i];
             break;
         case Reduction::kMin:
-            for (std::int64_t i = 0; i < count; ++i) target[i] = std::min(target[i], source[i]);
+            for (std::size_t i = 0; i < count; ++i) to[i] = std::min(left[i], right[i]);
             break;
         case Reduction::kMax:
-            for (std::int64_t i = 0; i < count; ++i) target[i] = std::max(target[i], source[i]);
+            for (std::size_t i = 0; i < count; ++i) to[i] = std::max(left[i], right[i]);
             break;
     }
-}
-
-// `parts` are the ranks' values, one after the other; the first becomes the combination of all.
-template <class T>
-void combine_in_order(Reduction reduction, std::vector<T>& parts, std::size_t count) {
-    for (std::size_t at = count; at < parts.size(); at += count)
-        combine(reduction, parts.data() + at, parts.data(), static_cast<std::int64_t>(count));
 }
 
 // `count` elements for each of `ranks`, as spans of bytes.
@@ -155,8 +150,9 @@ void Communicator::all_reduce(std::span<T> values, Reduction reduction, std::sou
     if (values.size_bytes() <= kOneRoundBytes) {
         std::vector<T> all(values.size() * static_cast<std::size_t>(size()));
         start_all_gather(std::as_bytes(values), rows(all, values.size(), size()), site).wait();
-        combine_in_order(reduction, all, values.size());
         std::copy_n(all.begin(), values.size(), values.begin());
+        for (std::size_t at = values.size(); at < all.size(); at += values.size())
+            combine(reduction, values.data(), all.data() + at, values.data(), values.size());
         return;
     }
     const auto parts = slices(values, size());
@@ -175,12 +171,28 @@ void Communicator::reduce_scatter(std::span<const T> values, std::span<T> slice,
     const std::span<const T> own = parts[static_cast<std::size_t>(rank())];
     if (slice.size() != own.size())
         throw ShapeError(text("reduce-scatter: a slice of ", slice.size(), " elements, wanted ", own.size()));
-    std::vector<T> all(own.size() * static_cast<std::size_t>(size()));
-    std::vector<std::span<const std::byte>> send;
-    for (const auto& part : parts) send.push_back(std::as_bytes(part));
-    start_all_to_all(send, rows(all, own.size(), size()), site).wait();
-    combine_in_order(reduction, all, own.size());
-    std::copy_n(all.begin(), slice.size(), slice.begin());
+    // what the others send is all that needs room; `slice` may be this rank's part of `values`
+    const auto ranks = static_cast<std::size_t>(size()), self = static_cast<std::size_t>(rank());
+    const auto room = std::make_unique_for_overwrite<T[]>(own.size() * (ranks - 1));
+    std::vector<const T*> by_rank(ranks, own.data());
+    std::vector<Outgoing> outgoing;
+    std::vector<Incoming> incoming;
+    for (std::size_t r = 0, at = 0; r < ranks; ++r) {
+        if (r == self) continue;
+        const std::span<T> arriving(room.get() + at, own.size());
+        by_rank[r] = arriving.data();
+        at += own.size();
+        outgoing.push_back({static_cast<int>(r), std::as_bytes(parts[r])});
+        incoming.push_back({static_cast<int>(r), std::as_writable_bytes(arriving)});
+    }
+    start_exchange(outgoing, incoming, site).wait();
+    if (ranks == 1) std::copy_n(own.begin(), slice.size(), slice.begin());
+    const T* sum = by_rank[0];
+    for (std::size_t r = 1; r < ranks; ++r) {  // in order; not over this rank's own before it is added
+        T* const to = r + 1 == ranks || self == 0 ? slice.data() : room.get();
+        combine(reduction, sum, by_rank[r], to, own.size());
+        sum = to;
+    }
 }
 
 template void Communicator::all_reduce(std::span<float>, Reduction, std::source_location);

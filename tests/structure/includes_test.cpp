@@ -126,6 +126,20 @@ TEST(Structure, QuotedIncludesAreGivenFromTheRoot) {
     }
 }
 
+// So each header that has a source file of its own compiles alone; CMake sees to the others.
+TEST(Structure, EverySourceBeginsWithItsOwnHeader) {
+    std::set<std::string> seen;
+    int checked = 0;
+    for (const Include& include : source_includes()) {
+        if (!include.file.ends_with(".cpp") || !seen.insert(include.file).second) continue;
+        const std::string own = include.file.substr(0, include.file.size() - 3) + "h";
+        if (!fs::exists(kRoot / own)) continue;
+        ++checked;
+        EXPECT_EQ(include.path, own) << "the first that " << include.file << " includes";
+    }
+    EXPECT_GT(checked, 100);
+}
+
 TEST(Structure, HeadersAreFreeOfVendorHeaders) {
     const std::vector<std::string> vendors{"mpi.h",    "hdf5.h",   "cblas.h", "xxhash.h", "sentencepiece",
                                            "nlohmann", "boost",    "cuda",    "cublas",   "cudnn",
