@@ -1,39 +1,16 @@
 #pragma once
 
-#include <cstdint>
+#include <memory>
 #include <optional>
-#include <span>
 #include <string>
-#include <vector>
 
+#include "checkpoint/background_save.h"
 #include "checkpoint/checkpoint.h"
-#include "checkpoint/manifest.h"
-#include "checkpoint/share.h"
-#include "checkpoint/state_tensor.h"
+#include "checkpoint/checkpoint_folder.h"
 #include "model/base/files.h"
 #include "model/tensor/communicator.h"
 
 namespace skein {
-
-/// A small file to be kept with a checkpoint, under a plain name: the tokenizer's.
-struct SideFile {
-    std::string name, bytes;
-};
-
-/// What a checkpoint is made of. `tensors` is each rank's own view; the rest is taken from rank 0.
-struct CheckpointState {
-    RunState run;
-    std::vector<StateTensor> tensors;
-    std::vector<SideFile> tokenizer;
-};
-
-/// The same on all ranks.
-struct SaveOutcome {
-    std::string folder;    ///< where the checkpoint is; empty when it was not saved
-    int failed_rank = -1;  ///< the first rank that did not succeed
-    std::string message;   ///< what went wrong there, in one line
-    explicit operator bool() const { return failed_rank < 0; }
-};
 
 /// The checkpoints of one run, in OUT/checkpoints. Whatever moment a process dies in and whichever system
 /// call fails, a good checkpoint that was there remains, and a folder is taken for a checkpoint only when all
@@ -49,7 +26,7 @@ class CheckpointStore {
     /// rank 0. `system` outlives this.
     CheckpointStore(std::string folder, int keep, Warn warn, FileSystem& system = FileSystem::real());
 
-    const std::string& folder() const { return folder_; }
+    const std::string& folder() const { return folder_.path(); }
 
     /// Collective. Saves step-N for N = state.run.step, in three moves: every rank writes and fsyncs a file
     /// of its own in step-N.tmp; the ranks agree that all did; rank 0 writes model.h5, the tokenizer, last
@@ -58,24 +35,19 @@ class CheckpointStore {
     /// everything that was there is as before. Throws CheckpointError, on all ranks, when the tensors
     /// themselves do not fit together, and MpiError.
     SaveOutcome save(Communicator& world, const CheckpointState& state);
+    /// For saves in the background, which do the same. One at a time, and none by save() meanwhile.
+    std::unique_ptr<BackgroundSave> background() const {
+        return std::make_unique<BackgroundSave>(folder_, warn_);
+    }
 
     /// Collective: see newest_checkpoint().
     std::optional<Checkpoint> newest_good(Communicator& world) {
-        return newest_checkpoint(world, folder_, warn_);
+        return newest_checkpoint(world, folder(), warn_);
     }
 
   private:
-    std::uint64_t prepare(const std::string& name);
-    void set_bad_aside(const std::string& name);
-    void write_side_files(const std::string& temporary, const CheckpointState& state, Manifest& manifest);
-    void publish(const std::string& name);
-    void retire(const std::string& newest, const std::optional<BestMetric>& best);
-    void remove(const std::string& name);
-
-    std::string folder_;
-    int keep_;
+    CheckpointFolder folder_;
     Warn warn_;
-    FileSystem& system_;
 };
 
 }  // namespace skein

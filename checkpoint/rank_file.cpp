@@ -10,6 +10,7 @@ namespace skein {
 namespace {
 
 constexpr std::int64_t kReadBytes = std::int64_t{8} << 20;  // at most, but for a row that is longer
+constexpr std::size_t kWriteBytes = std::size_t{8} << 20;   // between which others may use the library
 
 Hdf5Type stored_type(DType dtype) {
     switch (dtype) {
@@ -62,23 +63,37 @@ std::string dataset_name(const StateTensor& tensor, const SharePiece& piece) {
     return piece.place == 0 ? "/" + tensor.name : text("/", tensor.name, "@", piece.place);
 }
 
-std::vector<std::string> write_rank_file(FileSystem& system, const std::string& folder, int rank,
-                                         std::span<const StateTensor> tensors,
-                                         std::span<const SharePiece> pieces) {
-    std::vector<std::string> hashes;
-    Hdf5File file = Hdf5File::create(folder + "/" + rank_file_name(rank), system);
-    file.set_attribute("format", "skein-checkpoint-rank");
-    file.set_attribute("version", std::int64_t{1});
+std::vector<RankPiece> pieces_of_rank(int rank, std::span<const StateTensor> tensors,
+                                      std::span<const SharePiece> pieces) {
+    std::vector<RankPiece> out;
     for (const SharePiece& piece : pieces) {
         if (piece.rank != rank) continue;
         const StateTensor& tensor = tensors[piece.tensor];
-        const std::span<const std::byte> bytes = bytes_of(tensor, piece.box);
-        const std::string dataset = dataset_name(tensor, piece);
-        file.create_dataset(dataset, stored_type(tensor.dtype), dataset_extents(piece.box.count));
-        file.write_bytes(dataset, 0, bytes);
-        hashes.push_back(hash_hex(bytes));
+        out.push_back(
+            {dataset_name(tensor, piece), tensor.dtype, piece.box.count, bytes_of(tensor, piece.box)});
     }
-    file.close();
+    return out;
+}
+
+std::vector<std::string> write_rank_file(FileSystem& system, const std::string& folder, int rank,
+                                         std::span<const RankPiece> pieces, const std::stop_token& stop) {
+    std::vector<std::string> hashes;
+    const std::string path = folder + "/" + rank_file_name(rank);
+    Hdf5File file = Hdf5File::create(path, system);
+    file.set_attribute("format", "skein-checkpoint-rank");
+    file.set_attribute("version", std::int64_t{1});
+    for (const RankPiece& piece : pieces) {
+        file.create_dataset(piece.dataset, stored_type(piece.dtype), dataset_extents(piece.shape));
+        StreamingHash hash;
+        for (std::size_t at = 0; at < piece.bytes.size(); at += kWriteBytes) {
+            if (stop.stop_requested()) throw IoError(text("write ", path, ": given up"));
+            const auto slice = piece.bytes.subspan(at, std::min(kWriteBytes, piece.bytes.size() - at));
+            hash.update(slice);
+            file.write_bytes(piece.dataset, at / size_of(piece.dtype), slice);
+        }
+        hashes.push_back(hash.hex());
+    }
+    file.close_unsynced();
     return hashes;
 }
 

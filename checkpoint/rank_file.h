@@ -1,7 +1,9 @@
 #pragma once
 
+#include <cstddef>
 #include <map>
 #include <span>
+#include <stop_token>
 #include <string>
 #include <vector>
 
@@ -20,12 +22,24 @@ std::string rank_file_name(int rank);
 /// Of a piece in its rank's file: "/NAME", or "/NAME@2" for what is at place 2 of tensor NAME there.
 std::string dataset_name(const StateTensor& tensor, const SharePiece& piece);
 
-/// Writes FOLDER/rank-NNNNN.h5 with those of `pieces` that are this rank's, each a dataset, and fsyncs it.
-/// bf16 and f16 are stored as uint16. Gives the XXH3 of each piece's bytes in memory, in their order. Throws
-/// IoError.
+/// A dataset that a rank writes.
+struct RankPiece {
+    std::string dataset;
+    DType dtype = DType::f32;
+    Shape shape;
+    std::span<const std::byte> bytes;  ///< row-major; borrowed
+};
+
+/// Those of `pieces` that are this rank's, in their order, with the bytes that the tensors hold. Throws
+/// CheckpointError when they do not hold them.
+std::vector<RankPiece> pieces_of_rank(int rank, std::span<const StateTensor> tensors,
+                                      std::span<const SharePiece> pieces);
+
+/// Writes FOLDER/rank-NNNNN.h5 with these datasets. bf16 and f16 are stored as uint16. It is not durable
+/// before sync_file(). Gives the XXH3 of each piece's bytes in memory, in their order. Throws IoError, also
+/// soon after `stop` was asked for.
 std::vector<std::string> write_rank_file(FileSystem& system, const std::string& folder, int rank,
-                                         std::span<const StateTensor> tensors,
-                                         std::span<const SharePiece> pieces);
+                                         std::span<const RankPiece> pieces, const std::stop_token& stop = {});
 
 /// Writes FOLDER/model.h5: each parameter whole, under its name without "parameters/", as a virtual dataset
 /// over the rank files, fill value NaN; and fsyncs it. Throws IoError.

@@ -209,6 +209,12 @@ bool Hdf5File::close_ids() noexcept {
 }
 
 void Hdf5File::close() {
+    const bool was_written = file_ >= 0 && system_ != nullptr;
+    close_unsynced();
+    if (was_written) sync_file(*system_, path_);
+}
+
+void Hdf5File::close_unsynced() {
     if (file_ < 0) return;
     if (system_ == nullptr) {
         close_ids();
@@ -221,7 +227,6 @@ void Hdf5File::close() {
         throw;
     }
     if (!close_ids()) throw IoError(text(path_, ": cannot close: HDF5 could not write what it held"));
-    sync_file(*system_, path_);
 }
 
 }  // namespace skein

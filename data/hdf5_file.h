@@ -151,6 +151,8 @@ class Hdf5File {
     /// Closes; a file that was written is then fsynced, outside the mutex. Throws IoError. Later calls do
     /// nothing.
     void close();
+    /// The same without the fsync, which is the caller's: sync_file(path()).
+    void close_unsynced();
 
   private:
     using Id = std::int64_t;  // hid_t

@@ -2,25 +2,41 @@
 
 #include <hdf5.h>
 
+#include <atomic>
+
 namespace skein {
 namespace {
 
 static_assert(sizeof(hid_t) == sizeof(std::int64_t) && H5I_INVALID_HID == -1);
 
-std::mutex& library_mutex() {
-    static std::mutex one;
+/// Numbers are drawn and called.
+struct Queue {
+    std::atomic<std::uint32_t> drawn{0}, called{0};
+};
+Queue& library_queue() {
+    static Queue one;
     return one;
 }
 
 }  // namespace
 
-LibraryLock::LibraryLock() : lock_(library_mutex()) {
+LibraryLock::LibraryLock() {
+    Queue& queue = library_queue();
+    const std::uint32_t mine = queue.drawn.fetch_add(1, std::memory_order_relaxed);
+    for (std::uint32_t called; (called = queue.called.load(std::memory_order_acquire)) != mine;)
+        queue.called.wait(called, std::memory_order_acquire);
     static const bool once = [] {
         H5dont_atexit();
         return true;
     }();
     static_cast<void>(once);
     H5Eset_auto2(H5E_DEFAULT, nullptr, nullptr);
+}
+
+LibraryLock::~LibraryLock() {
+    Queue& queue = library_queue();
+    queue.called.fetch_add(1, std::memory_order_release);
+    queue.called.notify_all();
 }
 
 void Hdf5IdTraits::release(Value id) noexcept {

@@ -1,7 +1,6 @@
 #pragma once
 
 #include <cstdint>
-#include <mutex>
 #include <optional>
 #include <string>
 
@@ -13,15 +12,16 @@ namespace skein {
 // What the sources of Hdf5File share, and nobody else includes: the library's lock, identifiers, errors and
 // types.
 
-/// Holds the process's one HDF5 mutex. Printing of errors is off for each thread that comes by (the library
-/// keeps that setting per thread), and the library does nothing at exit: a file that could not be closed
-/// would hang it there.
+/// Holds the process's one HDF5 mutex, which goes to those that wait for it in the order in which they came:
+/// a thread that writes slice after slice does not keep out one that reads. Printing of errors is off for
+/// each thread that comes by (the library keeps that setting per thread), and the library does nothing at
+/// exit: a file that could not be closed would hang it there.
 class LibraryLock {
   public:
     LibraryLock();
-
-  private:
-    std::lock_guard<std::mutex> lock_;
+    LibraryLock(const LibraryLock&) = delete;
+    LibraryLock& operator=(const LibraryLock&) = delete;
+    ~LibraryLock();
 };
 
 struct Hdf5IdTraits {

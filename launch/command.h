@@ -60,6 +60,8 @@ struct Command {
     bool takes_config = false;
     /// How many words without an option it takes.
     std::size_t most_positional = 0;
+    /// A signal that asks for a stop is kept from its very start on, before MPI's, and run_on_ranks heeds it.
+    bool stops_on_signal = false;
     /// Runs it and gives the exit code. Exactly one of the two is set; a command of many ranks gets them.
     std::function<int(const Arguments&)> run = {};
     std::function<int(const Arguments&, Ranks&)> run_on_ranks = {};

@@ -3,6 +3,7 @@
 #include <nlohmann/json.hpp>
 #include <optional>
 
+#include "launch/bench_checkpoint.h"
 #include "launch/commands.h"
 #include "launch/device.h"
 #include "launch/failure.h"
@@ -111,6 +112,11 @@ int run_collectives(Ranks& ranks, bool as_json) {
 
 int run_bench_command(const Arguments& arguments, Ranks& ranks) {
     if (arguments.has("collectives")) return run_collectives(ranks, arguments.has("json"));
+    if (arguments.has("checkpoint")) {
+        const BenchShape* saved = nullptr;
+        ranks.together([&] { saved = &shape_named(arguments.value("shape")); });
+        return bench_checkpoint(arguments, ranks, *saved);
+    }
     BenchOptions options;
     BenchVariant asked;
     const int own = own_processors(ranks);
@@ -167,7 +173,7 @@ Command bench_command() {
     command.usage =
         "--shape gpt-nano|gpt-mini|gpt2-124m|base [--threads N] [--steps N] [--lanes L] [--compare] [--json] "
         "| "
-        "--collectives";
+        "--collectives | --checkpoint --shape NAME --out DIR [--rounds N]";
     command.options = {
         {.name = "shape",
          .value = "NAME",
@@ -188,6 +194,12 @@ Command bench_command() {
          .value = "",
          .help = "in place of a shape: sums and gathers over the ranks, against MPI's own",
          .kind = CommandOption::Kind::kFlag},
+        {.name = "checkpoint",
+         .value = "",
+         .help = "in place of steps: saving and loading the shape with its optimizer's state",
+         .kind = CommandOption::Kind::kFlag},
+        {.name = "out", .value = "DIR", .help = "with --checkpoint: on whose disk"},
+        {.name = "rounds", .value = "N", .help = "with --checkpoint: how often", .initial = "5"},
         {.name = "json",
          .value = "",
          .help = "end with one line of JSON",

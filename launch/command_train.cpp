@@ -174,7 +174,7 @@ int run_train(const Arguments& arguments, Ranks& ranks) {
         }
     });
     if (arguments.has("plan")) return kExitDone;
-    const StopSignal stop;  // from here on a signal asks for a stop, also while the run is being set up
+    const StopSignal stop;  // also knows of those that came before
     Patience& patience = ranks.session().patience();
     patience.asked_to_end = StopSignal::terminated;
     patience.remark = [](const std::string& line) { std::cerr << "skein train: " << line << std::endl; };
@@ -246,6 +246,7 @@ Command train_command() {
     };
     command.run_options = {"all"};
     command.takes_config = true;
+    command.stops_on_signal = true;
     command.run_on_ranks = run_train;
     return command;
 }

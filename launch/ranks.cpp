@@ -10,6 +10,7 @@
 #include "launch/failure.h"
 #include "model/base/error.h"
 #include "parallel/rank_reports.h"
+#include "trainer/stop_signal.h"
 
 namespace skein {
 namespace {
@@ -64,6 +65,8 @@ void Ranks::together(const std::function<void()>& part) {
 }
 
 int run_on_ranks(const Command& command, const std::vector<std::string>& words) {
+    std::optional<StopSignal> stop;
+    if (command.stops_on_signal) stop.emplace();
     Ranks ranks;
     try {
         std::optional<Arguments> arguments;

@@ -41,6 +41,7 @@ struct TrainSection {
     /// Steps in a row with a non-finite loss or gradient before the run ends; those of fp16 that a smaller
     /// loss scale may help are not counted.
     std::int64_t max_skipped = 20;
+    std::int64_t time_limit = 0;  ///< seconds from the start of the process to its end; 0: none
 };
 
 /// [optimizer]
@@ -76,10 +77,16 @@ struct ParallelSection {
     double timeout = 600.0;  ///< seconds that ranks wait for one another in a collective (see Patience)
 };
 
+/// Steps, or seconds by the clock of rank 0: one of them is 0. Both: only at the end.
+struct CheckpointInterval {
+    std::int64_t steps = 0, seconds = 0;
+};
+
 /// [checkpoint]
 struct CheckpointSection {
-    std::int64_t every = 500;  ///< steps; 0: only at the end
+    CheckpointInterval every{.steps = 500};
     int keep = 3;
+    bool background = true;  ///< training goes on while a checkpoint is written
 };
 
 /// [eval]

@@ -63,6 +63,19 @@ std::size_t copies_of(const ParameterList& parameters) {
     return bytes;
 }
 
+// Values and two moments, in fp32; what several ranks hold, each of them writes an equal part of.
+std::size_t written_by_a_rank(const ParameterList& parameters, int data_ranks, int tensor_ranks) {
+    std::size_t bytes = 0;
+    for (std::size_t i = 0; i < parameters.size(); ++i) {
+        const Parameter& parameter = parameters[i];
+        const auto elements =
+            static_cast<std::size_t>(parameter.layout.local(parameter.global_shape).elements());
+        const int holders = parameter.layout.is_split() ? data_ranks : data_ranks * tensor_ranks;
+        bytes += 3 * sizeof(float) * elements / static_cast<std::size_t>(holders);
+    }
+    return bytes;
+}
+
 /// A change that may make a plan smaller.
 struct Remedy {
     std::string option, value;
@@ -169,6 +182,8 @@ MemoryPlan PlannedRun::plan_rank(const RunConfig& config, int rank, int ranks) c
     plan.optimizer = before - values - copies - plan.gradients - in_buffers;
     plan.activations = held(stream) - before;
     plan.buffers = step.sync().staging_bytes();
+    if (config.checkpoint.background && place_.device == Device::cpu)
+        plan.saving = written_by_a_rank(objective->model().parameters(), ranks, tensor);
     plan.program = place_.program;
     return plan;
 }
@@ -187,7 +202,7 @@ std::string plan_line(const MemoryPlan& plan) {
     return text("a rank needs ", size_text(plan.total()), " of memory: parameters ",
                 size_text(plan.parameters), ", gradients ", size_text(plan.gradients), ", optimizer ",
                 size_text(plan.optimizer), ", activations ", size_text(plan.activations), ", buffers ",
-                size_text(plan.buffers),
+                size_text(plan.buffers), plan.saving > 0 ? text(", saving ", size_text(plan.saving)) : "",
                 plan.program > 0 ? text(", program ", size_text(plan.program)) : std::string());
 }
 
@@ -217,6 +232,7 @@ void PlannedRun::check_fits(std::size_t limit, const std::string& whose) const {
         if (best) name(less, best->first, best->second);
     };
     try_out(smaller_passes(config_));
+    try_out({{"checkpoint.background", "false"}});
     try_out({{"train.recompute", "attention"}, {"train.recompute", "block"}});
     try_out({{"parallel.zero", "1"}});
     if (config_.parallel.tensor > 1) try_out({{"parallel.sequence", "true"}});

@@ -15,8 +15,11 @@ struct MemoryPlan {
     std::size_t optimizer = 0;    ///< moments and master copies
     std::size_t activations = 0;  ///< the most that forward and backward hold, evaluation's among them
     std::size_t buffers = 0;      ///< of messages; on a GPU with what its blocks are rounded up by
+    std::size_t saving = 0;       ///< on the CPU, with --checkpoint.background: what a rank writes
     std::size_t program = 0;      ///< on the CPU: what the process had before
-    std::size_t total() const { return parameters + gradients + optimizer + activations + buffers + program; }
+    std::size_t total() const {
+        return parameters + gradients + optimizer + activations + buffers + saving + program;
+    }
 };
 
 /// What a run is planned for.

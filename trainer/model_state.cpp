@@ -10,6 +10,7 @@ void HostState::add(const std::string& name, const Parameter& parameter) {
 }
 
 void HostState::hold(const Parameter& parameter, std::int64_t begin, const Tensor& values) {
+    if (!marked_.empty() && !marked_[tensors_.size() - 1]) return;
     copies_.push_back({values, start_on_host(stream_, values)});
     tensors_.back().add_run(parameter.layout, begin, begin + values.elements(),
                             copies_.back().host.raw_span());

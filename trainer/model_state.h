@@ -3,6 +3,7 @@
 #include <memory>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "checkpoint/checkpoint.h"
@@ -15,7 +16,9 @@ namespace skein {
 /// Tensors as checkpoints have them, in the host's memory: on the CPU where they lie, of a GPU a copy.
 class HostState {
   public:
-    explicit HostState(Stream& stream) : stream_(stream) {}
+    /// Of the tensors in the order in which they are added only those marked are held; none marked: all.
+    explicit HostState(Stream& stream, std::vector<bool> marked = {})
+        : stream_(stream), marked_(std::move(marked)) {}
 
     /// Adds a tensor of the parameter's global shape, of which this rank holds nothing yet.
     void add(const std::string& name, const Parameter& parameter);
@@ -32,6 +35,7 @@ class HostState {
         Tensor device, host;
     };
     Stream& stream_;
+    std::vector<bool> marked_;
     std::vector<Copy> copies_;
     std::vector<StateTensor> tensors_;
 };

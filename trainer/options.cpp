@@ -5,6 +5,7 @@
 #include <limits>
 
 #include "model/base/error.h"
+#include "trainer/duration.h"
 #include "trainer/option_values.h"
 
 namespace skein {
@@ -148,6 +149,16 @@ Kind seed() {
             }};
 }
 
+Kind time_limit() {
+    return {"a duration such as 4h, 90m, 3600 (seconds) or 1-12:00:00, or 0",
+            [](const RunConfig& config) { return duration_text(config.train.time_limit); },
+            [](RunConfig& config, std::string_view value) {
+                const auto seconds = value.empty() ? std::optional<std::int64_t>(0) : parse_duration(value);
+                if (seconds) config.train.time_limit = *seconds;
+                return seconds.has_value();
+            }};
+}
+
 Kind warmup() {
     return {"updates, or a share from 0% to 100%",
             [](const RunConfig& config) { return config.schedule.warmup; },
@@ -161,6 +172,20 @@ Kind warmup() {
                 const auto updates = parse_integer(value);
                 if (!updates || *updates < 0) return false;
                 config.schedule.warmup = std::to_string(*updates);
+                return true;
+            }};
+}
+
+Kind checkpoint_interval() {
+    return {"steps from 0 on, or a time such as 90s, 30m or 2h",
+            [](const RunConfig& config) {
+                const CheckpointInterval& every = config.checkpoint.every;
+                return every.seconds > 0 ? duration_text(every.seconds) : std::to_string(every.steps);
+            },
+            [](RunConfig& config, std::string_view value) {
+                const auto steps = parse_integer(value), seconds = parse_duration(value);
+                if (steps ? *steps < 0 : !seconds || *seconds == 0) return false;
+                config.checkpoint.every = {steps.value_or(0), steps ? 0 : *seconds};
                 return true;
             }};
 }
@@ -287,6 +312,10 @@ std::vector<Option> make_table() {
         "steps in a row with a non-finite loss or gradient that end the run; of fp16 those at the least loss "
         "scale");
 
+    add("train.time-limit", kFree, time_limit(),
+        "wall clock from a process's start; it saves and exits with 75 before that is over; 0: none but "
+        "SLURM's");
+
     const auto optimizer = [](auto member) { return Field{&RunConfig::optimizer, member}; };
     using O = OptimizerSection;
     add("optimizer.kind", kNotice,
@@ -344,14 +373,17 @@ std::vector<Option> make_table() {
                                          {"nccl", TransportChoice::kNccl}}),
         "of gradients on GPUs: mpi, through the host's memory; nccl; auto: nccl where it can be had");
     add("parallel.timeout", kFree, number(parallel(&P::timeout), {0.0, false, 1e6, true}),
-        "seconds that ranks wait for one that does not come to a collective, before the run ends; not while "
-        "saving");
+        "seconds that ranks wait for one that does not come to a collective, before the run ends; ten times "
+        "as long while they load or save");
 
     const auto checkpoint = [](auto member) { return Field{&RunConfig::checkpoint, member}; };
-    add("checkpoint.every", kFree, integer(checkpoint(&CheckpointSection::every), 0),
-        "steps between checkpoints; 0: only at the end");
+    add("checkpoint.every", kFree, checkpoint_interval(),
+        "between checkpoints: steps, or time by the clock; 0: only at the end");
     add("checkpoint.keep", kFree, integer(checkpoint(&CheckpointSection::keep), 1, 1000000),
         "newest checkpoints that stay, beside the best");
+    add("checkpoint.background", kFree, boolean(checkpoint(&CheckpointSection::background)),
+        "training goes on while a checkpoint is written; on the CPU that takes memory for what a rank "
+        "writes");
 
     const auto eval = [](auto member) { return Field{&RunConfig::eval, member}; };
     add("eval.every", kFree, integer(eval(&EvalSection::every), 0),

@@ -10,10 +10,10 @@
 #include <filesystem>
 #include <fstream>
 #include <nlohmann/json.hpp>
-#include <sstream>
 #include <utility>
 #include <vector>
 
+#include "checkpoint/run_lock.h"
 #include "trainer/run_log.h"
 
 namespace skein {
@@ -135,19 +135,12 @@ double RunClock::seconds(TimeUse use) const {
 }
 
 double age_of_this_process() {
-    std::ifstream in("/proc/self/stat");
-    std::string stat;
-    std::getline(in, stat);
-    const std::size_t name_end = stat.rfind(')');  // the name may hold anything
-    if (name_end == std::string::npos) return 0.0;
-    std::istringstream fields(stat.substr(name_end + 1));
-    std::string skipped;
-    for (int field = 3; field < 22; ++field) fields >> skipped;
-    double ticks = 0.0;
     timespec now{};
-    if (!(fields >> ticks) || ::clock_gettime(CLOCK_BOOTTIME, &now) != 0) return 0.0;
-    const double began = ticks / static_cast<double>(::sysconf(_SC_CLK_TCK));
-    return std::max(0.0, static_cast<double>(now.tv_sec) + 1e-9 * static_cast<double>(now.tv_nsec) - began);
+    if (clock_gettime(CLOCK_BOOTTIME, &now) != 0) return 0.0;
+    const double started =
+        static_cast<double>(LockOwner::this_process().started) / static_cast<double>(sysconf(_SC_CLK_TCK));
+    const double age = static_cast<double>(now.tv_sec) + 1e-9 * static_cast<double>(now.tv_nsec) - started;
+    return started > 0.0 ? std::max(0.0, age) : 0.0;
 }
 
 std::string end_line(const RunEnd& end, const RunClock& clock) {

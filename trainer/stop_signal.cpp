@@ -12,6 +12,7 @@ constexpr int kSignals[] = {SIGUSR1, SIGTERM, SIGINT};
 // A signal handler can reach nothing but a global; it is hidden here.
 volatile std::sig_atomic_t stop_requested = 0;
 volatile std::sig_atomic_t termination_requested = 0;
+int living = 0;  // StopSignals, of the one thread that makes them
 
 extern "C" void on_stop_signal(int signal) {
     if (signal == SIGINT && stop_requested) _exit(128 + SIGINT);
@@ -22,6 +23,7 @@ extern "C" void on_stop_signal(int signal) {
 }  // namespace
 
 StopSignal::StopSignal() {
+    if (living++ > 0) return;
     stop_requested = 0;
     termination_requested = 0;
     struct sigaction action = {};
@@ -32,6 +34,7 @@ StopSignal::StopSignal() {
 }
 
 StopSignal::~StopSignal() {
+    if (--living > 0) return;
     for (const int signal : kSignals) std::signal(signal, SIG_DFL);
 }
 

@@ -3,7 +3,7 @@
 namespace skein {
 
 /// Turns SIGUSR1, SIGTERM and SIGINT into a flag, from construction to destruction; a second SIGINT ends the
-/// process at once. One at a time.
+/// process at once. One made while another lives shares its flag; the last to go gives the signals back.
 class StopSignal {
   public:
     StopSignal();

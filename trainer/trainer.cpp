@@ -20,36 +20,16 @@ constexpr const char* kNotFinite = "not finite";
 constexpr const char* kOverflow = "overflow";
 constexpr const char* kInARow = "in a row";
 
+double seconds_since(Clock::time_point begin) {
+    return std::chrono::duration<double>(Clock::now() - begin).count();
+}
+
 }  // namespace
 
 Trainer::~Trainer() = default;
 
 void Trainer::say(const std::string& line) const {
     if (world_.rank() == 0 && observer_.line) observer_.line(line);
-}
-
-HostState Trainer::host_state() {
-    HostState state(*stream_);
-    add_training_state(state, objective_->model().parameters(), training_step_->optimizer());
-    return state;
-}
-
-SaveOutcome Trainer::save() {
-    patience().set_phase("saving at step", static_cast<std::int64_t>(state_.step));
-    const Patience::Exemption saving(patience());  // disks take their time
-    const RunClock::Scope saves(clock_, TimeUse::kSaving);
-    state_.loss_scale = training_step_->loss_scale();
-    HostState state = host_state();
-    SaveOutcome outcome = store_->save(world_, {state_, state.tensors(), tokenizer_files_});
-    if (outcome) {
-        saved_step_ = state_.step;
-        newest_checkpoint_ = outcome.folder;
-        world_.barrier();  // rank 0 still removes older ones
-    } else {
-        say(text("checkpoint of step ", state_.step,
-                 " was not saved: ", request_.name_of_rank(outcome.failed_rank), ": ", outcome.message));
-    }
-    return outcome;
 }
 
 void Trainer::note_end(const RunEnd& end) {
@@ -71,22 +51,22 @@ void Trainer::note_failure(const std::string& line, int code) noexcept {
 void Trainer::evaluate_now() {
     const auto step = static_cast<std::int64_t>(state_.step);
     patience().set_phase("evaluation at step", step);
+    const auto begin = Clock::now();
     const RunClock::Scope evaluates(clock_, TimeUse::kEvaluating);
     together_([&] { evaluation_ = evaluate(*objective_, *stream_, *data_group_, *validation_data_); });
+    if (time_limit_) time_limit_->evaluation_took(seconds_since(begin));
     if (log_) log_->evaluation(step, *evaluation_);
     say(text("step ", step, ": validation loss ", evaluation_->loss, ", perplexity ",
              evaluation_->perplexity(), ", accuracy ", evaluation_->accuracy));
+    if (before_best_) finish_save();  // what is not on disk is not the best one
     if (!std::isfinite(evaluation_->loss) || (state_.best && state_.best->value <= evaluation_->loss)) {
         ++state_.patience;
         return;
     }
-    const std::optional<BestMetric> before =
-        std::exchange(state_.best, BestMetric{evaluation_->loss, state_.step});
-    const std::uint64_t patience = std::exchange(state_.patience, 0);
-    if (!save()) {  // what is not on disk cannot be the best one
-        state_.best = before;
-        state_.patience = patience;
-    }
+    finish_save();
+    before_best_ = {std::exchange(state_.best, BestMetric{evaluation_->loss, state_.step}),
+                    std::exchange(state_.patience, 0)};
+    save();
 }
 
 bool Trainer::out_of_patience() const {
@@ -148,6 +128,11 @@ void Trainer::start_step(Prefetcher<Batch>& batches, const StopSignal& stop) {
     // the others are about to exchange gradients with this rank: they hear of it with the step's scalars
     if (batch.unread) flags |= kUnreadFlag;
     if (lock_ && !lock_->held()) flags |= kLockLostFlag;
+    flags |= saving_flags();
+    if (time_limit_ && time_limit_->is_nearly_over()) {
+        out_of_time_ = time_limit_->reason();
+        flags |= kStopFlag;
+    }
     const auto step = static_cast<std::int64_t>(state_.step + started_.size());
     patience().set_phase("step", step + 1);
     training_step_->start(batch, step, flags);
@@ -167,15 +152,19 @@ TrainProgress Trainer::finish_step() {
         std::chrono::duration<double>(now - std::max(started.at, last_step_ended_)).count();
     last_step_ended_ = now;
     state_.seconds += seconds;
-    if ((outcome.flags & kUnreadFlag) != 0)
-        together_([&] {
-            if (started.unread) std::rethrow_exception(started.unread);
-        });
+    if (time_limit_) time_limit_->step_took(seconds);
     if ((outcome.flags & kLockLostFlag) != 0)
         together_([&] {
             throw IoError(
                 text("train: another process took over ", request_.out, "; this one leaves it alone"));
         });
+    look_after_save(outcome.flags);
+    if ((outcome.flags & kUnreadFlag) != 0) {
+        finish_save();
+        together_([&] {
+            if (started.unread) std::rethrow_exception(started.unread);
+        });
+    }
     TrainProgress at;
     at.step = static_cast<std::int64_t>(state_.step);
     at.steps = config_.train.steps;
@@ -195,6 +184,7 @@ TrainResult Trainer::run(const StopSignal& stop) {
     if (training_step_->tokens_of_a_pass() < 512 && config_.parallel.lanes > 1)
         say(text("a pass has ", training_step_->tokens_of_a_pass(), " tokens (batch over --parallel.lanes ",
                  config_.parallel.lanes, "); fewer lanes run faster and allow fewer ranks"));
+    last_save_ = Clock::now();
     TrainResult result;
     double pace = 0.0;
     const auto steps = static_cast<std::uint64_t>(config_.train.steps);
@@ -232,26 +222,23 @@ TrainResult Trainer::run(const StopSignal& stop) {
     while (state_.step < steps && !out_of_patience() && !stopped && hopeless == 0) {
         start_step(batches, stop);
         const std::uint64_t step = state_.step + started_.size();
-        const bool pause = step == steps || evaluates_at(step) || due(config_.checkpoint.every, step);
+        const bool pause = step == steps || evaluates_at(step) || is_save_due(step);
         while (started_.size() > (pause ? 0 : ahead)) finish();
-        while ((stopped || hopeless > 0) && !started_.empty()) finish();
+        while ((stopped || hopeless > 0 || is_time_to_save_) && !started_.empty()) finish();
         if (!started_.empty()) continue;
         if (evaluates_at(state_.step)) evaluate_now();
-        save_is_due |= due(config_.checkpoint.every, state_.step);
+        save_is_due |= is_save_due(state_.step) || is_time_to_save_;
         if (!save_is_due || in_trouble()) continue;
-        if (saved_step_ != state_.step) save();
+        save();
         save_is_due = false;
     }
     if (out_of_patience())
         say(text("stopped early: ", state_.patience, " evaluations without a better validation loss"));
-    if (saved_step_ != state_.step && hopeless == 0) {
-        const SaveOutcome last = save();
-        if (!last)
-            together_([&] {
-                throw IoError(text("train: the last checkpoint could not be saved: ",
-                                   request_.name_of_rank(last.failed_rank), ": ", last.message));
-            });
-    }
+    if (stopped && state_.step < steps && !out_of_time_.empty()) say("stopped: " + out_of_time_);
+    if (hopeless == 0)
+        save_last();
+    else
+        finish_save();
     if (hopeless > 0)
         together_([&] {
             throw Error(text("train: ", hopeless, " steps in a row had no finite loss and gradient",

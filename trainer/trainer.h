@@ -19,6 +19,7 @@
 #include "trainer/run_accounts.h"
 #include "trainer/run_log.h"
 #include "trainer/stop_signal.h"
+#include "trainer/time_limit.h"
 #include "trainer/training_data.h"
 #include "trainer/training_step.h"
 
@@ -62,6 +63,8 @@ struct TrainRequest {
     /// Bytes of memory that a rank may take, and what says so: "--device-memory". 0: not known.
     std::size_t memory = 0;
     std::string memory_of;
+    /// What checkpoints are written by; must outlive the run.
+    FileSystem* files = &FileSystem::real();
 };
 
 /// What a step or an evaluation came to, for whoever shows it. Rank 0 only.
@@ -123,14 +126,23 @@ class Trainer {
     TrainProgress finish_step();
     /// Of the model, for the whole batch; none where no peak is known to measure them by.
     std::optional<double> flops_of(const Batch& batch) const;
-    HostState host_state();
-    SaveOutcome save();
+    HostState host_state(const std::vector<bool>& marked = {});
     void note_end(const RunEnd& end);
     /// Whether the last step had no finite loss or gradient: a parameter may be to blame.
     bool in_trouble() const;
     /// " on rank 3 on b alone"; empty: on all ranks, or nobody knows.
     std::string where_not_finite(const StepOutcome& outcome) const;
     void evaluate_now();
+    // trainer_save.cpp
+    void plan_saves();
+    bool is_save_due(std::uint64_t step) const;
+    void save();
+    void save_last();
+    void start_save(bool background);
+    std::uint64_t saving_flags();
+    void look_after_save(std::uint64_t flags);
+    void finish_save();
+    void settle_save(const SaveOutcome& outcome);
     void count_skip(const StepOutcome& outcome);
     std::uint64_t& skips(const char* reason);
     void say(const std::string& line) const;
@@ -164,6 +176,19 @@ class Trainer {
     std::unique_ptr<Objective> objective_;
     std::optional<TrainingStep> training_step_;
     std::optional<RunLog> log_;
+    std::vector<SharePiece> shares_;        ///< who writes what; none: not agreed on yet
+    std::vector<bool> written_;             ///< by this rank, some of each of these tensors
+    std::optional<Staging> staging_;        ///< of saves in the background, on the CPU
+    std::optional<HostState> saving_from_;  ///< what is being saved, on a GPU
+    std::unique_ptr<BackgroundSave> saving_;
+    std::uint64_t saving_step_ = 0;
+    /// Best and patience before the evaluation whose checkpoint is being saved.
+    std::optional<std::pair<std::optional<BestMetric>, std::uint64_t>> before_best_;
+    std::string why_not_saved_;
+    bool is_time_to_save_ = false;
+    std::chrono::steady_clock::time_point last_save_{};
+    std::optional<TimeLimit> time_limit_;  ///< rank 0 has it
+    std::string out_of_time_;              ///< why the run stops, when it does for that
     std::deque<StartedStep> started_;
     std::chrono::steady_clock::time_point last_step_ended_{};
     std::optional<double> peak_flops_;  ///< a second, of all devices

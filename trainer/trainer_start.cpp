@@ -70,6 +70,8 @@ Trainer::Trainer(TrainRequest request, Communicator& world, Together together, T
             load_weights(request_.init);
     });
     state.reset();
+    if (stream_->device() == Device::cpu)  // elsewhere tensors are copied for it
+        together_([&] { plan_saves(); });
     together_([&] {
         objective_->model().parameters().refresh_copies(*stream_);
         start_log(from);
@@ -151,8 +153,10 @@ void Trainer::configure(const std::optional<Checkpoint>& from, const RankPlace& 
         }
     check_memory(place);
     stream_.emplace(place.gpu, request_.threads(config_.parallel.threads));
-    store_.emplace(request_.out + "/checkpoints", config_.checkpoint.keep,
-                   [this](const std::string& line) { say(line); });
+    store_.emplace(
+        request_.out + "/checkpoints", config_.checkpoint.keep,
+        [this](const std::string& line) { say(line); }, *request_.files);
+    saving_ = store_->background();
     if (const auto peak = known_peak_flops(device_name(*stream_), config_.train.precision))
         peak_flops_ = *peak * world_.size();
     state_.configuration = to_settings(config_);
@@ -260,6 +264,7 @@ void Trainer::load_weights(const std::string& from) {
 void Trainer::start_log(const std::optional<Checkpoint>& from) {
     is_noted_ = true;
     if (world_.rank() != 0) return;
+    time_limit_.emplace(time_limit_of_this_process(config_.train.time_limit));
     const double lost = settle_run_accounts(request_.out, state_.step, sign_of_life_);
     log_.emplace(request_.out, static_cast<std::int64_t>(state_.step),
                  [this](const std::string& line) { say(line); });

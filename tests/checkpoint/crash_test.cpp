@@ -1,5 +1,6 @@
 #include <fcntl.h>
 #include <gtest/gtest.h>
+#include <signal.h>
 #include <sys/mount.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -7,6 +8,7 @@
 #include <algorithm>
 #include <cerrno>
 #include <climits>
+#include <cstdio>
 #include <cstring>
 #include <filesystem>
 #include <map>
@@ -15,6 +17,7 @@
 #include "checkpoint/checkpoint_store.h"
 #include "model/base/error.h"
 #include "tests/checkpoint/example_state.h"
+#include "tests/support/faulty_system.h"
 #include "tests/support/temporary_folder.h"
 #include "tests/support/thread_ranks.h"
 
@@ -22,53 +25,6 @@ namespace skein {
 namespace {
 
 namespace fs = std::filesystem;
-
-/// Counts system calls, and from a given one on does something else. fsync is counted but not made: no test
-/// here loses the machine's power, and what the order of fsyncs must be is checked by itself.
-class FaultySystem final : public FileSystem {
-  public:
-    enum class Mode { kNone, kFailOnce, kFailFromHereOn, kShortWrites, kExit };
-
-    explicit FaultySystem(Mode mode = Mode::kNone, int at = INT_MAX, int error = EIO)
-        : mode_(mode), at_(at), error_(error) {}
-    int calls() const { return calls_; }
-
-    int open(const char* path, int flags, mode_t mode) override {
-        return fails() ? -1 : FileSystem::open(path, flags, mode);
-    }
-    ssize_t write(int descriptor, const void* bytes, std::size_t count) override {
-        if (fails()) return -1;
-        if (mode_ == Mode::kShortWrites && calls_ >= at_) count = (count + 1) / 2;
-        return FileSystem::write(descriptor, bytes, count);
-    }
-    int fsync(int) override { return fails() ? -1 : 0; }
-    int close(int descriptor) override {
-        const bool bad = fails();
-        const int result = FileSystem::close(descriptor);  // a close that fails has closed all the same
-        if (bad) errno = error_;
-        return bad ? -1 : result;
-    }
-    int rename(const char* from, const char* to) override {
-        return fails() ? -1 : FileSystem::rename(from, to);
-    }
-    int unlink(const char* path) override { return fails() ? -1 : FileSystem::unlink(path); }
-    int mkdir(const char* path, mode_t mode) override { return fails() ? -1 : FileSystem::mkdir(path, mode); }
-    int rmdir(const char* path) override { return fails() ? -1 : FileSystem::rmdir(path); }
-    int before_library_write(const char*) override { return fails() ? -1 : 0; }
-
-  private:
-    bool fails() {
-        ++calls_;
-        if (mode_ == Mode::kExit && calls_ == at_) ::_exit(9);
-        const bool bad =
-            (mode_ == Mode::kFailOnce && calls_ == at_) || (mode_ == Mode::kFailFromHereOn && calls_ >= at_);
-        if (bad) errno = error_;
-        return bad;
-    }
-
-    Mode mode_;
-    int at_, error_, calls_ = 0;
-};
 
 using Mode = FaultySystem::Mode;
 
@@ -176,6 +132,19 @@ TEST(Crash, ShortWritesAreGoneOnWith) {
     EXPECT_EQ(expect_sound(folder / "c", {3}), 3u);
 }
 
+/// Runs it in a process of its own; true when that was killed.
+template <class Body>
+bool dies(const Body& body) {
+    const pid_t child = fork();
+    if (child == 0) {
+        body();
+        ::_exit(0);
+    }
+    int status = 0;
+    EXPECT_EQ(waitpid(child, &status, 0), child);
+    return WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL;
+}
+
 TEST(Crash, AProcessThatIsKilledAtAnyCallLosesNothing) {
     for (const Scenario scenario : kScenarios) {
         const int calls = calls_of(scenario);
@@ -185,20 +154,87 @@ TEST(Crash, AProcessThatIsKilledAtAnyCallLosesNothing) {
                 text("call ", at, " of ", calls, ", step ", scenario.next, " after ", scenario.last));
             const TemporaryFolder folder;
             begin(folder / "c", scenario.last);
-            const pid_t child = fork();
-            if (child == 0) {
-                FaultySystem faulty(Mode::kExit, at);
+            ASSERT_TRUE(dies([&] {
+                FaultySystem faulty(Mode::kKill, at);
                 save(folder / "c", scenario.next, faulty);
-                ::_exit(0);
-            }
-            int status = 0;
-            ASSERT_EQ(waitpid(child, &status, 0), child);
-            ASSERT_TRUE(WIFEXITED(status) && WEXITSTATUS(status) == 9);
+            }));
             ++found[expect_sound(folder / "c", {2, 3})];
         }
         EXPECT_GT(found[2], 30) << "killed before the rename";
         EXPECT_GT(found[3], 2) << "killed after it";
     }
+}
+
+/// Saves in the background on one of two ranks, as a trainer does: between two steps, in which the ranks tell
+/// each other how their parts stand, the save goes on by itself.
+SaveOutcome save_on_a_rank(Communicator& world, const std::string& folder, std::uint64_t step,
+                           FileSystem& system) {
+    ExampleState example(step, {2, 1}, world.rank());
+    example.state.run.best = BestMetric{1.0, 1};
+    const std::vector<SharePiece> shares = agree_on_shares(world, example.state.tensors);
+    Staging staging(bytes_of_pieces(pieces_of_rank(world.rank(), example.state.tensors, shares)), 1);
+    const auto saving = CheckpointStore(folder, 1, nullptr, system).background();
+    saving->start(world, example.state, shares, &staging);
+    example.clear();  // the next step changes everything
+    std::optional<SaveOutcome> outcome;
+    while (saving->is_under_way()) {
+        const bool is_busy = world.all_reduce_value(std::int64_t{saving->is_busy()}, Reduction::kMax) != 0,
+                   has_failed =
+                       world.all_reduce_value(std::int64_t{saving->has_news_of_failure()}, Reduction::kMax);
+        if (is_busy && !has_failed) continue;
+        if (auto known = saving->move_on(world)) outcome = std::move(known);
+    }
+    return outcome.value();
+}
+
+TEST(Crash, TwoRanksOfWhichOneIsKilledOrFailsAtAnyCallLoseNothing) {
+    const auto both = [](const std::string& folder, int faulty, FaultySystem& system) {
+        std::vector<SaveOutcome> outcomes(2);
+        on_ranks(2, [&](Communicator& world) {
+            FaultySystem quick;
+            outcomes[static_cast<std::size_t>(world.rank())] =
+                save_on_a_rank(world, folder, 3, world.rank() == faulty ? system : quick);
+        });
+        EXPECT_EQ(outcomes[0].message, outcomes[1].message);
+        return outcomes[0];
+    };
+    int points = 0;
+    for (const int rank : {0, 1}) {
+        FaultySystem counting;
+        {
+            const TemporaryFolder folder;
+            begin(folder / "c", 2);
+            ASSERT_TRUE(both(folder / "c", rank, counting));
+        }
+        const int published = rank == 0 ? counting.published().front() : INT_MAX;
+        for (int at = 1; at <= counting.calls(); ++at) {
+            SCOPED_TRACE(text("rank ", rank, ", call ", at, " of ", counting.calls()));
+            for (const int error : {0, EIO, ENOSPC}) {
+                const TemporaryFolder folder;
+                begin(folder / "c", 2);
+                ++points;
+                if (error == 0) {
+                    ASSERT_TRUE(dies([&] {
+                        FaultySystem faulty(Mode::kKill, at);
+                        both(folder / "c", rank, faulty);
+                    }));
+                    expect_sound(folder / "c", {at <= published ? 2u : 3u});
+                    continue;
+                }
+                FaultySystem faulty(error == EIO ? Mode::kFailOnce : Mode::kFailFromHereOn, at, error);
+                const SaveOutcome outcome = both(folder / "c", rank, faulty);
+                if (!outcome) {
+                    EXPECT_EQ(outcome.failed_rank, rank);
+                    EXPECT_NE(outcome.message.find(std::strerror(error)), std::string::npos)
+                        << outcome.message;
+                }
+                EXPECT_TRUE(outcome || rank == 1 || at <= published + 3) << "what is durable was saved";
+                // a save may fail after its rename, when it cannot make that durable
+                expect_sound(folder / "c", {outcome || at > published ? 3u : 2u});
+            }
+        }
+    }
+    std::printf("%d points of two ranks\n", points);
 }
 
 /// Fails the test where something is renamed, or removed, before what it needs is durable.

@@ -88,10 +88,20 @@ inline char state_of(pid_t pid) {
     return name_end == std::string::npos || name_end + 2 >= stat.size() ? '-' : stat[name_end + 2];
 }
 
-/// `skein ARGUMENTS` in the background, on one rank without a launcher or on several under mpirun. What is
-/// still running at the end of its life is killed, every rank of it.
+/// Any command, of which SKEIN_TEST_PIDS names the file that its ranks write their process's number to.
+struct ShellCommand {
+    std::vector<std::string> words;
+    std::vector<std::pair<std::string, std::string>> environment = {};  ///< beside the test's own
+};
+
+/// `skein ARGUMENTS` in the background, on one rank without a launcher or on several under mpirun, or another
+/// command that starts ranks. What is still running at the end of its life is killed, every rank of it.
 class RunningProgram {
   public:
+    RunningProgram(const ShellCommand& command, int ranks) : ranks_(ranks) {
+        start(command.words, command.environment);
+    }
+
     /// `before`: shell commands that each rank runs first.
     explicit RunningProgram(const std::vector<std::string>& arguments, int ranks = 1,
                             const std::string& before = "")
@@ -104,25 +114,7 @@ class RunningProgram {
               std::vector<std::string>{"/bin/sh", "-c", "echo $$ >> \"$0\"; " + before + " exec \"$@\"",
                                        folder_ / "pids", SKEIN_PROGRAM} +
               arguments;
-        std::vector<char*> argv;
-        for (std::string& word : all) argv.push_back(word.data());
-        argv.push_back(nullptr);
-        const std::string out = folder_ / "out", errors = folder_ / "errors";
-        launcher_ = fork();
-        if (launcher_ != 0) return;
-        setpgid(0, 0);
-        prctl(PR_SET_PDEATHSIG, SIGKILL);
-        for (const char* name :
-             {"OMPI_ALLOW_RUN_AS_ROOT", "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM", "OMPI_MCA_mpi_yield_when_idle"})
-            setenv(name, "1", 1);
-        setenv("OMPI_MCA_btl_vader_single_copy_mechanism", "none", 1);
-        setenv("OMP_WAIT_POLICY", "passive", 1);      // ranks and threads are more than the processors
-        setenv("ASAN_OPTIONS", "detect_leaks=0", 1);  // Open MPI loses some
-        dup2(open("/dev/null", O_RDONLY), 0);
-        dup2(open(out.c_str(), O_WRONLY | O_CREAT, 0600), 1);
-        dup2(open(errors.c_str(), O_WRONLY | O_CREAT, 0600), 2);
-        execvp(argv[0], argv.data());
-        _exit(127);
+        start(all, {});
     }
     RunningProgram(const RunningProgram&) = delete;
     RunningProgram& operator=(const RunningProgram&) = delete;
@@ -149,7 +141,7 @@ class RunningProgram {
     /// SIGKILL to every rank and to mpirun; returns when all are gone. True when it was still running.
     bool kill_all() {
         if (runs())
-            becomes_true([&] { return static_cast<int>(rank_pids().size()) == ranks_ || !runs(); }, 20);
+            becomes_true([&] { return static_cast<int>(rank_pids().size()) >= ranks_ || !runs(); }, 20);
         const bool was_running = !ended_;
         if (was_running) {
             for (const pid_t rank : rank_pids())
@@ -192,6 +184,31 @@ class RunningProgram {
     }
 
   private:
+    void start(std::vector<std::string> all,
+               const std::vector<std::pair<std::string, std::string>>& environment) {
+        std::vector<char*> argv;
+        for (std::string& word : all) argv.push_back(word.data());
+        argv.push_back(nullptr);
+        const std::string out = folder_ / "out", errors = folder_ / "errors";
+        launcher_ = fork();
+        if (launcher_ != 0) return;
+        setpgid(0, 0);
+        prctl(PR_SET_PDEATHSIG, SIGKILL);
+        for (const char* name :
+             {"OMPI_ALLOW_RUN_AS_ROOT", "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM", "OMPI_MCA_mpi_yield_when_idle"})
+            setenv(name, "1", 1);
+        setenv("OMPI_MCA_btl_vader_single_copy_mechanism", "none", 1);
+        setenv("OMP_WAIT_POLICY", "passive", 1);      // ranks and threads are more than the processors
+        setenv("ASAN_OPTIONS", "detect_leaks=0", 1);  // Open MPI loses some
+        setenv("SKEIN_TEST_PIDS", (folder_ / "pids").c_str(), 1);
+        for (const auto& [name, value] : environment) setenv(name.c_str(), value.c_str(), 1);
+        dup2(open("/dev/null", O_RDONLY), 0);
+        dup2(open(out.c_str(), O_WRONLY | O_CREAT, 0600), 1);
+        dup2(open(errors.c_str(), O_WRONLY | O_CREAT, 0600), 2);
+        execvp(argv[0], argv.data());
+        _exit(127);
+    }
+
     static bool is_alive(pid_t pid) { return std::string("ZX-").find(state_of(pid)) == std::string::npos; }
 
     TemporaryFolder folder_;

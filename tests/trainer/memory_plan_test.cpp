@@ -53,7 +53,9 @@ class MemoryPlanTest : public testing::Test {
     /// What the plan does not see: some kernels' scratch, a few rows of a width; and of messages nothing
     /// here.
     void expect_as_measured(double tolerance) const {
-        const auto planned = static_cast<double>(plan().total()), found = static_cast<double>(measured());
+        const MemoryPlan whole = plan();
+        const auto planned = static_cast<double>(whole.total() - whole.saving),
+                   found = static_cast<double>(measured());
         EXPECT_NEAR(planned / found, 1.0, tolerance) << planned << " planned, " << found << " measured";
     }
 
@@ -106,8 +108,12 @@ TEST_F(MemoryPlanTest, SaysWhatTheBytesAreFor) {
     expect_about(found.gradients, 3 * parameters);  // of four lanes at most three wait at a time
     expect_about(found.optimizer, 2 * parameters);
     EXPECT_EQ(found.buffers, 0u) << "one rank sends nothing";
-    EXPECT_EQ(found.total(),
-              found.parameters + found.gradients + found.optimizer + found.activations + found.buffers);
+    EXPECT_EQ(found.saving, 3 * parameters) << "values and moments";
+    EXPECT_EQ(found.total(), found.parameters + found.gradients + found.optimizer + found.activations +
+                                 found.buffers + found.saving);
+    config_.checkpoint.background = false;
+    EXPECT_EQ(plan().saving, 0u);
+    EXPECT_EQ(plan().total(), found.total() - found.saving);
 }
 
 TEST_F(MemoryPlanTest, OfManyRanksIsThatOfTheOneThatNeedsTheMost) {
@@ -117,6 +123,8 @@ TEST_F(MemoryPlanTest, OfManyRanksIsThatOfTheOneThatNeedsTheMost) {
     EXPECT_EQ(three.gradients, 3 * eight.gradients) << "3 lanes that are no subtree";
     EXPECT_GT(eight.buffers, 0u);
     EXPECT_EQ(one.parameters, eight.parameters);
+    EXPECT_NEAR(static_cast<double>(eight.saving), static_cast<double>(one.saving) / 8, 200.0)
+        << "each writes its share; elements that eight do not divide are rounded";
     EXPECT_THROW(plan(9), ConfigError) << "more ranks than lanes";
 }
 
@@ -125,6 +133,7 @@ TEST_F(MemoryPlanTest, OfAGpuNeedsNone) {
     const MemoryPlan cpu = plan(), gpu = plan(1, Device::cuda), queued = plan(4, Device::cuda, true);
     EXPECT_LT(gpu.activations, cpu.activations) << "nothing is widened there";
     EXPECT_GT(gpu.total(), 0u);
+    EXPECT_EQ(gpu.saving, 0u) << "what is copied for a checkpoint is the host's";
     EXPECT_GT(queued.buffers, 0u);
     EXPECT_LT(queued.gradients, gpu.gradients);
 }
@@ -150,6 +159,8 @@ TEST_F(MemoryPlanTest, WhatDoesNotFitNamesAnOptionThatHelps) {
         << line;
     EXPECT_NE(line.find("(--device-memory)"), std::string::npos) << line;
     EXPECT_EQ(line.find("--parallel.lanes"), std::string::npos) << "there is one already: " << line;
+    const std::string least = refused(whole, whole.plan().total() - 1);
+    EXPECT_NE(least.find("--checkpoint.background false ("), std::string::npos) << least;
     const std::string none = refused(whole, 1000);
     EXPECT_NE(none.find("none of these is enough alone: --train.micro-batch 1 ("), std::string::npos) << none;
     EXPECT_EQ(none.find("micro-batch 16"), std::string::npos) << none;
@@ -172,6 +183,7 @@ TEST_F(MemoryPlanTest, OfLongValidationPassesIsTheirs) {
         data_->walk({}, [&](std::int64_t samples) { return step.own_samples(samples); });
     step.run(walk->next(), 0, 0);
     evaluate(*objective, stream, alone, *validation);
+    config_.checkpoint.background = false;
     const std::size_t planned = PlannedRun(config_, {}, *data_, validation.get()).plan().total();
     EXPECT_GT(planned, plan().total() + plan().total() / 10) << "passes of 4,000 tokens, in training of 32";
     EXPECT_NEAR(static_cast<double>(planned) / static_cast<double>(stream.pool().statistics().touched), 1.0,

@@ -5,6 +5,7 @@
 #include <cmath>
 #include <limits>
 #include <set>
+#include <tuple>
 
 #include "model/base/error.h"
 #include "trainer/option_values.h"
@@ -78,6 +79,7 @@ TEST(Options, EveryNameIsThereOnce) {
                              "eval.every",
                              "checkpoint.every",
                              "checkpoint.keep",
+                             "checkpoint.background",
                              "device"}) {
         EXPECT_EQ(names.count(name), 1u) << "scripts rely on " << name;
     }
@@ -139,6 +141,23 @@ TEST(Options, AValueThatIsNotAllowedNamesOptionFoundAndAllowed) {
                                               {"train.steps", "99999999999999999999"}}) {
         EXPECT_NE(message_of(name, value), "no error") << name << " = " << value;
     }
+}
+
+TEST(Options, CheckpointsAreDueByStepsOrByTheClock) {
+    RunConfig config;
+    for (const auto& [value, shown, steps, seconds] :
+         {std::tuple("250", "250", 250, 0), std::tuple("0", "0", 0, 0), std::tuple("90s", "90s", 0, 90),
+          std::tuple("30m", "30m", 0, 1800), std::tuple("120m", "2h", 0, 7200),
+          std::tuple("2h", "2h", 0, 7200)}) {
+        set_option(config, "checkpoint.every", value);
+        EXPECT_EQ(get_option(config, "checkpoint.every"), shown);
+        EXPECT_EQ(config.checkpoint.every.steps, steps);
+        EXPECT_EQ(config.checkpoint.every.seconds, seconds);
+    }
+    for (const char* value : {"0s", "-1", "-5m", "m", "30d", "3 h", "", "99999999999999h"})
+        EXPECT_EQ(message_of("checkpoint.every", value),
+                  text("option --checkpoint.every: found '", value,
+                       "', allowed is steps from 0 on, or a time such as 90s, 30m or 2h"));
 }
 
 TEST(Options, ARefusedValueLeavesTheConfigurationAsItWas) {

@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include <filesystem>
+#include <functional>
 #include <set>
 #include <string>
 
@@ -27,9 +28,11 @@ class TrainerTest : public testing::Test {
         request.data = folder_.path();
         request.out = folder_ / "run";
         request.threads = [](int) { return 1; };
+        request.files = files_;
         lines_.clear();
         const StopSignal stop;
         TrainObserver observer;
+        observer.step = on_step_;
         observer.line = [&](const std::string& line) { lines_ += line + "\n"; };
         Trainer trainer(
             request, world_, [](const std::function<void()>& part) { part(); }, observer);
@@ -45,6 +48,8 @@ class TrainerTest : public testing::Test {
 
     TemporaryFolder folder_;
     SoloCommunicator world_;
+    FileSystem* files_ = &FileSystem::real();
+    std::function<void(const TrainProgress&)> on_step_;
     std::string lines_;
 };
 

@@ -1,0 +1,38 @@
+#include "checkpoint/errand.h"
+
+#include <exception>
+#include <utility>
+
+namespace skein {
+
+void Errand::begin(Work work) {
+    over_.store(false, std::memory_order_relaxed);
+    failed_ = false;
+    try {
+        thread_ = std::jthread([this, work = std::move(work)](const std::stop_token& stop) {
+            try {
+                result_ = work(stop);
+            } catch (const std::exception& error) {
+                failed_ = true;
+                result_ = error.what();
+            }
+            over_.store(true, std::memory_order_release);
+            over_.notify_all();
+        });
+    } catch (const std::exception& error) {  // no thread to be had
+        fail(error.what());
+    }
+}
+
+void Errand::skip(std::string result) {
+    failed_ = false;
+    result_ = std::move(result);
+    over_.store(true, std::memory_order_relaxed);
+}
+
+void Errand::fail(const std::string& why) {
+    skip(why);
+    failed_ = true;
+}
+
+}  // namespace skein

@@ -1,0 +1,142 @@
+# Sourced by skein.sbatch, skein-mpirun.sbatch, skein-mpirun and doctor: what they share.
+# shellcheck shell=bash
+
+say() { printf '%s: %s\n' "${script:-skein}" "$*" >&2; }
+
+# The program: $SKEIN, or the one that was installed or built with the folder $1 that this file is in, or the search
+# path's.
+find_skein() {
+    local candidate
+    if [[ -n ${SKEIN:-} ]]; then
+        if [[ ! -f $SKEIN || ! -x $SKEIN ]]; then
+            say "SKEIN: found '$SKEIN', wanted the program skein"
+            return 66
+        fi
+        realpath "$SKEIN"
+        return
+    fi
+    for candidate in "$1/../../bin/skein" "$1"/../build/bin/skein "$1"/../build/*/bin/skein "$(command -v skein || true)"; do
+        if [[ -f $candidate && -x $candidate ]]; then
+            realpath "$candidate"
+            return
+        fi
+    done
+    say "found no program skein; wanted it built, installed, in the search path, or named by SKEIN=/path/to/skein"
+    return 66
+}
+
+# What stands behind --out in a command line of skein's.
+out_of() {
+    local word previous=""
+    for word in "$@"; do
+        if [[ $previous == --out ]]; then
+            echo "$word"
+            return
+        fi
+        if [[ $word == --out=* ]]; then
+            echo "${word#--out=}"
+            return
+        fi
+        previous=$word
+    done
+}
+
+# The step of the newest checkpoint in the run's folder $1; -1: there is none.
+newest_step() {
+    local folder step newest=-1
+    for folder in "$1"/checkpoints/step-*; do
+        step=${folder##*/step-}
+        if [[ $step =~ ^[0-9]+$ && -f $folder/manifest.json ]] && ((10#$step > newest)); then newest=$((10#$step)); fi
+    done
+    echo "$newest"
+}
+
+# OUT/restarts holds the newest checkpoint's step when the run was last started again, and how many such starts have
+# brought no newer one. A run that somebody starts by hand begins to count anew.
+forget_restarts() { rm -f "$1/restarts"; }
+
+# After a stop with code 75: whether to start the run in folder $1 again. Not when the last 3 times
+# ($SKEIN_MOST_RESTARTS) brought no newer checkpoint, as its time is too short for a step and a save, say.
+may_restart() {
+    local out=$1 most=${SKEIN_MOST_RESTARTS:-3} step last=-1 count=0 line=""
+    step=$(newest_step "$out")
+    if [[ -r $out/restarts ]]; then read -r line <"$out/restarts" || true; fi
+    if [[ $line =~ ^(-?[0-9]+)\ ([0-9]+)$ ]]; then last=${BASH_REMATCH[1]} count=${BASH_REMATCH[2]}; fi
+    if ((step > last)); then count=0; else count=$((count + 1)); fi
+    if ((count >= most)); then
+        say "stopped for good: $count restarts without a checkpoint newer than step $step in $out"
+        return 1
+    fi
+    echo "$step $count" >"$out/restarts"
+}
+
+# Signals. asked: those that came, in order. All of them reach the launcher as SIGUSR1, upon which the ranks save and
+# exit with 75: a SIGTERM or SIGINT that mpirun sees leaves its ranks about one second. A second SIGINT ends all at once.
+asked="" child=""
+on_signal() {
+    local again=""
+    [[ $1 == INT && $asked == *INT* ]] && again=yes
+    asked+=" $1"
+    [[ -n $child ]] || return 0
+    if [[ -n $again ]]; then
+        kill -INT "$child" 2>/dev/null || true
+    else
+        kill -USR1 "$child" 2>/dev/null || true
+    fi
+}
+catch_signals() {
+    trap 'on_signal USR1' USR1
+    trap 'on_signal INT' INT
+    trap 'on_signal TERM' TERM
+    trap 'on_signal HUP' HUP
+}
+
+# Whether somebody asked for an end, not only for a stop as a time limit's warning does.
+asked_to_end() { [[ $asked == *INT* || $asked == *TERM* || $asked == *HUP* ]]; }
+
+# Runs a launcher with its words, in a process group of its own, so that a terminal's Ctrl-C comes to this script alone,
+# and sets `code` to its exit code.
+run_launcher() {
+    local before
+    set -m
+    if [[ -t 0 ]]; then
+        "$@" </dev/null &
+    else
+        "$@" &
+    fi
+    child=$!
+    set +m
+    if [[ -n $asked ]]; then kill -USR1 "$child" 2>/dev/null || true; fi
+    while :; do # a signal ends a wait early; what it waits for is then waited for again
+        before=$asked code=0
+        wait "$child" || code=$?
+        [[ $asked != "$before" ]] || break
+    done
+    child=""
+}
+
+# Open MPI wants to be told twice that running as root is meant. In a container everybody is root; what it may not do
+# there is to read another process's memory.
+allow_root_in_a_container() {
+    [[ $(id -u) -eq 0 && -z ${OMPI_ALLOW_RUN_AS_ROOT:-} ]] || return 0
+    if [[ ! -e /.dockerenv && ! -e /run/.containerenv && -z ${container:-} ]]; then return 0; fi
+    say "root in a container: sets OMPI_ALLOW_RUN_AS_ROOT and switches single-copy messages off"
+    export OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1
+    export OMPI_MCA_btl_vader_single_copy_mechanism=${OMPI_MCA_btl_vader_single_copy_mechanism:-none}
+}
+
+# The end of a SLURM job whose run, of the folder $1, ended with `code`: requeued on 75, over with any other.
+finish_job() {
+    if [[ $code -ne 75 ]]; then
+        [[ $code -eq 0 ]] || say "ended with code $code: not requeued"
+        exit "$code"
+    fi
+    if asked_to_end; then
+        say "told to end, and saved: not requeued here"
+        exit 75
+    fi
+    may_restart "$1" || exit 75
+    say "stopped at step $(newest_step "$1"): requeued"
+    scontrol requeue "$SLURM_JOB_ID" || say "scontrol requeue $SLURM_JOB_ID failed: start the job again by hand"
+    exit 75
+}
