@@ -1,6 +1,7 @@
 #include "checkpoint/background_save.h"
 
 #include <algorithm>
+#include <chrono>
 #include <exception>
 #include <future>
 #include <sstream>
@@ -16,6 +17,8 @@ namespace {
 
 // What a rank tells of its part: one of these, and the errand's result.
 constexpr char kBusy = 'b', kDone = 'd', kFailed = 'f';
+// Ranks that wait for each other's disks say so often that none of them can be taken for one that is gone.
+constexpr std::chrono::milliseconds kBetweenMessages{100};
 
 /// What the ranks told about their files, put together. The texts are "HASH HASH ...\n[file hash as JSON]".
 Manifest assemble(const CheckpointState& state, const std::vector<SharePiece>& pieces,
@@ -157,7 +160,7 @@ std::optional<SaveOutcome> BackgroundSave::move_on(Communicator& world) {
 std::optional<SaveOutcome> BackgroundSave::finish(Communicator& world) {
     std::optional<SaveOutcome> outcome;
     while (is_under_way()) {
-        errand_.wait();
+        errand_.wait_for(kBetweenMessages);
         if (auto known = move_on(world)) outcome = std::move(known);
     }
     return outcome;

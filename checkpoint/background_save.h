@@ -59,7 +59,8 @@ class BackgroundSave {
     /// it only costs a message. Goes on to the next phase. Gives the outcome when it becomes known: of a save
     /// that failed before it is over.
     std::optional<SaveOutcome> move_on(Communicator& world);
-    /// Collective: waits until no save is under way, and gives the outcome if it was not known yet.
+    /// Collective: waits until no save is under way, and gives the outcome if it was not known yet. A rank
+    /// may take as long as its disk does, and answers the others meanwhile.
     std::optional<SaveOutcome> finish(Communicator& world);
 
   private:

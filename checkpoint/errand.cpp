@@ -16,12 +16,18 @@ void Errand::begin(Work work) {
                 failed_ = true;
                 result_ = error.what();
             }
+            const std::lock_guard lock(ending_);
             over_.store(true, std::memory_order_release);
-            over_.notify_all();
+            ended_.notify_all();
         });
     } catch (const std::exception& error) {  // no thread to be had
         fail(error.what());
     }
+}
+
+void Errand::wait_for(std::chrono::milliseconds most) {
+    std::unique_lock lock(ending_);
+    ended_.wait_for(lock, most, [this] { return is_over(); });
 }
 
 void Errand::skip(std::string result) {

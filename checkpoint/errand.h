@@ -1,7 +1,10 @@
 #pragma once
 
 #include <atomic>
+#include <chrono>
+#include <condition_variable>
 #include <functional>
+#include <mutex>
 #include <stop_token>
 #include <string>
 #include <thread>
@@ -19,7 +22,8 @@ class Errand {
     void skip(std::string result = {});
     void fail(const std::string& why);
     bool is_over() const { return over_.load(std::memory_order_acquire); }
-    void wait() const { over_.wait(false, std::memory_order_acquire); }
+    /// Until it is over, but no longer than `most`.
+    void wait_for(std::chrono::milliseconds most);
     /// It may end early, with an error.
     void ask_to_stop() { thread_.request_stop(); }
     // Once it is over:
@@ -29,6 +33,8 @@ class Errand {
 
   private:
     std::atomic<bool> over_{true};
+    std::mutex ending_;
+    std::condition_variable ended_;
     bool failed_ = false;
     std::string result_;
     std::jthread thread_;  // last: it is joined first

@@ -51,6 +51,13 @@ std::span<const std::byte> bytes_of(const StateTensor& tensor, const Box& rows) 
                                static_cast<std::size_t>(rows.elements()) * element);
 }
 
+/// Both have all of the same range of each axis but the first.
+bool has_same_rows(const Box& one, const Box& other) {
+    for (int axis = 1; axis < one.count.rank(); ++axis)
+        if (one.start[axis] != other.start[axis] || one.count[axis] != other.count[axis]) return false;
+    return true;
+}
+
 }  // namespace
 
 std::string rank_file_name(int rank) {
@@ -152,14 +159,25 @@ void PieceReader::read_piece(const TensorRecord& tensor, const TensorPiece& piec
             throw DataError(text("dataset ", piece.dataset, ": found ", name_of(file.type(piece.dataset)),
                                  " of ", file.elements(piece.dataset), " elements, wanted ",
                                  name_of(tensor.dtype), " ", piece.shape));
+        const bool in_place =
+            axis == 0 && !scalar && has_same_rows(stored, part) && has_same_rows(stored, box);
         for (std::int64_t at = 0; at < rows; at += step) {
             const std::int64_t count = std::min(step, rows - at);
-            buffer_.resize(static_cast<std::size_t>(count * row) * element);
-            file.read_bytes(piece.dataset, static_cast<std::uint64_t>(begin + (first + at) * row), buffer_);
+            const std::size_t bytes = static_cast<std::size_t>(count * row) * element;
+            std::span<std::byte> target;
+            if (in_place) {
+                const std::int64_t before = (part.start[0] - box.start[0] + at) * row;
+                target = out.subspan(static_cast<std::size_t>(before) * element, bytes);
+            } else {
+                buffer_.resize(bytes);
+                target = buffer_;
+            }
+            file.read_bytes(piece.dataset, static_cast<std::uint64_t>(begin + (first + at) * row), target);
+            hash.update(target);
+            if (in_place) continue;
             const Box read = scalar ? stored : stored.along(axis, first + at, first + at + count);
             if (const auto shared = intersection(read, part))
                 copy_box(*shared, element, read, buffer_.data(), box, out.data());
-            hash.update(buffer_);
         }
     } catch (const Error& error) {
         throw CheckpointError(

@@ -7,12 +7,10 @@
 #include "launch/failure.h"
 #include "launch/memory.h"
 #include "launch/progress.h"
+#include "launch/rank_place.h"
 #include "launch/ranks.h"
 #include "launch/threads.h"
 #include "model/base/error.h"
-#include "parallel/gradient_transport.h"
-#include "parallel/nccl_communicator.h"
-#include "parallel/process_grid.h"
 #include "trainer/memory_plan.h"
 #include "trainer/run_rules.h"
 #include "trainer/stop_signal.h"
@@ -80,28 +78,6 @@ std::string resume_command(const Arguments& arguments, const Ranks& ranks) {
         line += text(" ", shell_word(word));
     }
     return line;
-}
-
-/// Where a rank of the run stands and computes, and how what it has travels. Collective.
-RankPlace place_of_a_rank(const RunConfig& config, Ranks& ranks, std::optional<ProcessGrid>& grid) {
-    RankPlace place;
-    ranks.together([&] { grid.emplace(ranks.session(), config.parallel.tensor); });
-    place.data = &grid->data();
-    place.tensor = &grid->tensor();
-    place.gpu = device_of_a_rank(config.device, ranks);
-    const TransportFacts facts = gather_transport_facts(ranks.session(), ranks.world(), place.gpu);
-    const RankMemory memory = memory_of_a_rank(place.gpu, ranks.session(), !facts.shared.empty());
-    place.memory = memory.bytes;
-    place.memory_of = memory.what;
-    TransportDecision decision;
-    ranks.together([&] { decision = decide_transport(config.parallel.transport, facts); });
-    if (ranks.is_first() && !decision.line.empty()) std::cerr << decision.line << std::endl;
-    if (decision.transport == GradientTransport::kNccl)
-        place.device_group = [&ranks, timeout = config.parallel.timeout](Stream& stream,
-                                                                         Communicator& group) {
-            return make_nccl_communicator(ranks.session(), group, stream, {.timeout_seconds = timeout});
-        };
-    return place;
 }
 
 TrainRequest request_from(const Arguments& arguments, int own, const Ranks& ranks) {
@@ -180,7 +156,7 @@ int run_train(const Arguments& arguments, Ranks& ranks) {
     patience.remark = [](const std::string& line) { std::cerr << "skein train: " << line << std::endl; };
     Progress progress(stderr, arguments.config.log.plain_seconds);
     TrainObserver observer;
-    observer.step = [&](const TrainProgress& at) { progress.show(progress_line(at)); };
+    if (ranks.is_first()) observer.step = [&](const TrainProgress& at) { progress.show(progress_line(at)); };
     observer.line = [&](const std::string& line) { progress.say(line); };
 
     std::optional<ProcessGrid> grid;

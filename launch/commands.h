@@ -13,6 +13,7 @@ Command translate_command();
 Command generate_command();
 Command inspect_command();
 Command bench_command();
+Command replay_command();
 
 /// All subcommands, in the order of skein --help.
 std::vector<Command> all_commands();

@@ -19,7 +19,7 @@ int exit_code(const std::exception& exception) {
     if (is<ConfigError>(exception)) return kExitUsage;
     if (is<DataError>(exception) || is<CheckpointError>(exception)) return kExitBadData;
     if (is<MissingError>(exception)) return kExitMissing;
-    if (is<MpiError>(exception) || is<CudaError>(exception)) return kExitRank;
+    if (is<MpiError>(exception) || is<CudaError>(exception) || is<ReplicaError>(exception)) return kExitRank;
     if (is<IoError>(exception) || is<std::filesystem::filesystem_error>(exception)) return kExitInputOutput;
     return kExitInternal;
 }

@@ -298,7 +298,7 @@ class MpiOperation final : public Pending::Operation {
         const std::vector<int> culprits = silent_ranks(answers.reports);
         // where all of them wait, they do for each other
         std::string line = text(where(), ": ", group_->names(culprits.empty() ? mine.missing : culprits),
-                                " did not come within ", group_->session->patience().allowed(), " s");
+                                " did not come within ", seconds, " s");
         if (parts_.front().peer == kAll) line += "; MPI's own all-reduce does not say more";
         for (const RankReport& report :
              answers.reports)  // whom this rank waits for, and why they do not come

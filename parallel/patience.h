@@ -30,8 +30,7 @@ class Patience {
     }
     std::string phase() const { return step_ < 0 ? what_ : text(what_, " ", step_); }
 
-    /// While it lives a wait may last ten times as long: one rank may take as long as its disk does, but one
-    /// that is gone must not be waited for without end.
+    /// While it lives no wait is too long: one rank may take as long as its disk does.
     class Exemption {
       public:
         explicit Exemption(Patience& patience) : patience_(patience) { ++patience_.exemptions_; }
@@ -43,8 +42,6 @@ class Patience {
         Patience& patience_;
     };
     bool is_exempt() const { return exemptions_ > 0; }
-    /// Seconds that a wait may last as things are.
-    double allowed() const { return is_exempt() ? 10.0 * seconds : seconds; }
 
   private:
     const char* what_ = "start";
@@ -54,17 +51,18 @@ class Patience {
 
 /// How long an operation has been waited for: the time in which this rank looked after it, from its first
 /// look on. What lies between two looks counts up to a tenth of the patience, at most a second: a rank that
-/// computed meanwhile, or was itself stopped (a suspended job), does not hold that against the others. Of
-/// time under an exemption a tenth counts.
+/// computed meanwhile, or was itself stopped (a suspended job), does not hold that against the others. Time
+/// under an exemption does not count, and what was before it neither.
 class WaitClock {
   public:
     using Time = std::chrono::steady_clock::time_point;
 
     void look(Time now, const Patience& patience) {
-        const double share = patience.seconds / patience.allowed();
-        if (last_ != Time{})
-            waited_ += share * std::min({std::chrono::duration<double>(now - last_).count(),
-                                         0.1 * patience.seconds, 1.0});
+        if (patience.is_exempt())
+            waited_ = 0.0;
+        else if (last_ != Time{})
+            waited_ +=
+                std::min({std::chrono::duration<double>(now - last_).count(), 0.1 * patience.seconds, 1.0});
         last_ = now;
     }
     bool is_over(const Patience& patience) const { return waited_ > patience.seconds; }

@@ -87,6 +87,7 @@ struct CheckpointSection {
     CheckpointInterval every{.steps = 500};
     int keep = 3;
     bool background = true;  ///< training goes on while a checkpoint is written
+    std::int64_t audit = 0;  ///< steps between comparisons of the replicas; 0: never
 };
 
 /// [eval]
@@ -99,6 +100,7 @@ struct EvalSection {
 /// [log]
 struct LogSection {
     std::int64_t every = 1;       ///< steps between lines in log.jsonl
+    std::int64_t hash = 100;      ///< steps between hashes of the parameters; 0: none
     double plain_seconds = 10.0;  ///< between progress lines when the output is no terminal
 };
 

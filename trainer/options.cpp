@@ -373,8 +373,8 @@ std::vector<Option> make_table() {
                                          {"nccl", TransportChoice::kNccl}}),
         "of gradients on GPUs: mpi, through the host's memory; nccl; auto: nccl where it can be had");
     add("parallel.timeout", kFree, number(parallel(&P::timeout), {0.0, false, 1e6, true}),
-        "seconds that ranks wait for one that does not come to a collective, before the run ends; ten times "
-        "as long while they load or save");
+        "seconds that ranks wait for one that does not come to a collective, before the run ends; not while "
+        "saving");
 
     const auto checkpoint = [](auto member) { return Field{&RunConfig::checkpoint, member}; };
     add("checkpoint.every", kFree, checkpoint_interval(),
@@ -384,6 +384,9 @@ std::vector<Option> make_table() {
     add("checkpoint.background", kFree, boolean(checkpoint(&CheckpointSection::background)),
         "training goes on while a checkpoint is written; on the CPU that takes memory for what a rank "
         "writes");
+    add("checkpoint.audit", kFree, integer(checkpoint(&CheckpointSection::audit), 0),
+        "steps between comparisons of what the data-parallel ranks have as parameters, which are then made "
+        "before every save as well; 0: none");
 
     const auto eval = [](auto member) { return Field{&RunConfig::eval, member}; };
     add("eval.every", kFree, integer(eval(&EvalSection::every), 0),
@@ -395,6 +398,9 @@ std::vector<Option> make_table() {
 
     const auto log = [](auto member) { return Field{&RunConfig::log, member}; };
     add("log.every", kFree, integer(log(&LogSection::every), 1), "steps between lines of log.jsonl");
+    add("log.hash", kFree, integer(log(&LogSection::hash), 0),
+        "steps between hashes of the parameters, in log.jsonl and by tensor in hashes.jsonl; there also of "
+        "what is saved; 0: none");
     add("log.plain-seconds", kFree, number(log(&LogSection::plain_seconds), {0.0, true}),
         "between progress lines where the output is no terminal");
     return table;

@@ -1,10 +1,8 @@
 #include "trainer/run_log.h"
 
 #include <cmath>
-#include <filesystem>
+#include <fstream>
 #include <nlohmann/json.hpp>
-#include <optional>
-#include <utility>
 
 #include "model/base/error.h"
 
@@ -18,47 +16,13 @@ Json number(double value) {
     return std::isfinite(value) ? Json(value) : Json(nullptr);
 }
 
-// The step of a line, if it is a whole one.
-std::optional<std::int64_t> step_of(const Json& entry) {
-    const auto step = entry.find("step");  // end() of what is no object
-    if (step == entry.end() || !step->is_number_integer()) return std::nullopt;
-    return step->get<std::int64_t>();
-}
-
-void drop_after(const std::string& path, std::int64_t step) {
-    std::ifstream in(path);
-    if (!in) return;
-    const std::string temporary = path + ".tmp";
-    std::ofstream out(temporary);
-    std::string line;
-    bool dropped = false;
-    while (std::getline(in, line)) {
-        const Json entry = Json::parse(line, nullptr, false);
-        const std::optional<std::int64_t> at = step_of(entry);
-        if (at && *at <= step && !in.eof())  // eof: the last line has no newline, so it is torn
-            out << line << '\n';
-        else
-            dropped = true;
-    }
-    out.close();
-    if (!out) throw IoError(text("log: cannot write ", temporary));
-    if (dropped)
-        std::filesystem::rename(temporary, path);
-    else
-        std::filesystem::remove(temporary);
-}
-
 }  // namespace
 
 RunLog::RunLog(const std::string& folder, std::int64_t step, std::function<void(const std::string&)> warn)
-    : path_(folder + "/log.jsonl"), warn_(std::move(warn)) {
-    drop_after(path_, step);
-    out_.open(path_, std::ios::app);
-    if (!out_) throw IoError(text("log: cannot open ", path_));
-}
+    : log_(folder + "/log.jsonl", step, warn), hashes_(folder + "/hashes.jsonl", step, warn) {}
 
 void RunLog::step(std::int64_t step, const StepOutcome& outcome, double seconds,
-                  std::optional<double> utilisation) {
+                  std::optional<double> utilisation, const std::string& parameters) {
     Json line = {{"step", step},
                  {"loss", number(outcome.loss)},
                  {"learning_rate", outcome.learning_rate},
@@ -70,24 +34,24 @@ void RunLog::step(std::int64_t step, const StepOutcome& outcome, double seconds,
     if (utilisation) line["utilisation"] = *utilisation;
     if (outcome.loss_scale) line["loss_scale"] = *outcome.loss_scale;
     if (outcome.skipped) line["skipped"] = true;
-    write(line.dump());
+    if (!parameters.empty()) line["parameters"] = parameters;
+    log_.write(line.dump());
 }
 
 void RunLog::evaluation(std::int64_t step, const Evaluation& evaluation) {
-    write(Json{{"step", step},
-               {"valid_loss", number(evaluation.loss)},
-               {"valid_tokens", evaluation.tokens},
-               {"valid_perplexity", number(evaluation.perplexity())},
-               {"valid_accuracy", evaluation.accuracy}}
-              .dump());
+    log_.write(Json{{"step", step},
+                    {"valid_loss", number(evaluation.loss)},
+                    {"valid_tokens", evaluation.tokens},
+                    {"valid_perplexity", number(evaluation.perplexity())},
+                    {"valid_accuracy", evaluation.accuracy}}
+                   .dump());
 }
 
-void RunLog::write(const std::string& line) {
-    if (broken_) return;
-    out_ << line << '\n' << std::flush;
-    if (out_) return;
-    broken_ = true;
-    warn_(text("log: cannot write ", path_, "; the run goes on without it"));
+void RunLog::hashes(std::int64_t step, const ParameterList& parameters, const ParameterDigests& digests) {
+    Json line = {{"step", step}, {"parameters", digest_of_all(parameters, digests)}};
+    Json& tensors = line["tensors"] = Json::object();
+    for (std::size_t i = 0; i < digests.size(); ++i) tensors[parameters[i].name] = digest_text(digests[i]);
+    hashes_.write(line.dump());
 }
 
 void append_run_line(const std::string& folder, const std::string& json_object) {

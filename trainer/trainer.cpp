@@ -171,8 +171,12 @@ TrainProgress Trainer::finish_step() {
     at.outcome = outcome;
     at.seconds = seconds;
     if (started.flops) at.utilisation = *started.flops / seconds / *peak_flops_;
+    if (config_.log.hash > 0 && (at.step % config_.log.hash == 0 || at.step == at.steps))
+        at.digests = parameter_digests();
     if (log_ && (at.step % config_.log.every == 0 || outcome.skipped))
-        log_->step(at.step, outcome, seconds, at.utilisation);
+        log_->step(at.step, outcome, seconds, at.utilisation,
+                   at.digests ? digest_of_all(parameters(), *at.digests) : "");
+    if (at.digests) log_hashes(*at.digests);
     count_skip(outcome);
     return at;
 }
@@ -210,7 +214,7 @@ TrainResult Trainer::run(const StopSignal& stop) {
         pace = pace == 0.0 ? at.seconds : 0.95 * pace + 0.05 * at.seconds;
         at.seconds_left = pace * static_cast<double>(steps - state_.step);
         at.last_evaluation = evaluation_;
-        if (world_.rank() == 0 && observer_.step) observer_.step(at);
+        if (observer_.step) observer_.step(at);
     };
     // A GPU works on the next step while the host tells of the last one, unless something is due in between,
     // or the host has to carry the gradients.
@@ -222,10 +226,12 @@ TrainResult Trainer::run(const StopSignal& stop) {
     while (state_.step < steps && !out_of_patience() && !stopped && hopeless == 0) {
         start_step(batches, stop);
         const std::uint64_t step = state_.step + started_.size();
-        const bool pause = step == steps || evaluates_at(step) || is_save_due(step);
+        const bool pause = step == steps || evaluates_at(step) || is_save_due(step) ||
+                           due(config_.checkpoint.audit, step) || due(config_.log.hash, step);
         while (started_.size() > (pause ? 0 : ahead)) finish();
         while ((stopped || hopeless > 0 || is_time_to_save_) && !started_.empty()) finish();
         if (!started_.empty()) continue;
+        if (due(config_.checkpoint.audit, state_.step)) audit();
         if (evaluates_at(state_.step)) evaluate_now();
         save_is_due |= is_save_due(state_.step) || is_time_to_save_;
         if (!save_is_due || in_trouble()) continue;

@@ -16,6 +16,7 @@
 #include "parallel/patience.h"
 #include "trainer/evaluation.h"
 #include "trainer/model_state.h"
+#include "trainer/parameter_digest.h"
 #include "trainer/run_accounts.h"
 #include "trainer/run_log.h"
 #include "trainer/stop_signal.h"
@@ -44,7 +45,8 @@ struct RankPlace {
 struct TrainRequest {
     RunConfig config;             ///< defaults, preset, file and command line
     std::set<std::string> given;  ///< the options among them that were set, not defaults
-    std::string data, out;        ///< folders
+    std::string data;             ///< a folder
+    std::string out;              ///< the run's folder; empty: nothing is written and nothing evaluated
     std::string resume = "auto";  ///< auto, never, or a checkpoint's or run's folder
     bool accept_changed_data = false;
     std::string init;  ///< a checkpoint's or run's folder to take the weights from; empty: none
@@ -67,7 +69,7 @@ struct TrainRequest {
     FileSystem* files = &FileSystem::real();
 };
 
-/// What a step or an evaluation came to, for whoever shows it. Rank 0 only.
+/// What a step or an evaluation came to, for whoever shows it.
 struct TrainProgress {
     std::int64_t step = 0, steps = 0;
     StepOutcome outcome;
@@ -75,11 +77,13 @@ struct TrainProgress {
     std::optional<double> utilisation;  ///< see utilisation.h; none where the devices' peak is not known
     double seconds_left = 0.0;          ///< at the recent pace
     std::optional<Evaluation> last_evaluation;
+    std::optional<ParameterDigests> digests;  ///< after this step, where --log.hash asks for them
 };
 
 struct TrainObserver {
+    /// After each step, on every rank that has one; what it throws ends the run.
     std::function<void(const TrainProgress&)> step;
-    std::function<void(const std::string&)> line;  ///< something to be said in a line of its own
+    std::function<void(const std::string&)> line;  ///< something to be said in a line of its own; on rank 0
 };
 
 enum class TrainEnd { kFinished, kStopped };
@@ -101,12 +105,18 @@ class Trainer {
 
     /// Trains until the last step, an early stop or a signal, and saves; not while steps have no finite loss
     /// or gradient, as long as nobody stops it. Throws, by way of `together`, IoError when the last
-    /// checkpoint could not be saved or another process took over OUT, and Error when too many steps in a row
-    /// were skipped: then the newest checkpoint is one from before them.
+    /// checkpoint could not be saved or another process took over OUT, ReplicaError when an audit finds that
+    /// ranks parted, and Error when too many steps in a row were skipped: then the newest checkpoint is one
+    /// from before them.
     TrainResult run(const StopSignal& stop);
 
     /// That run ended in an error, for OUT/runs.jsonl: on one rank, which may be any, before it is dropped.
     void note_failure(const std::string& line, int code) noexcept;
+
+    /// This rank's part of the model's. Between steps they may be looked at, and by a test be changed.
+    ParameterList& parameters() { return objective_->model().parameters(); }
+    /// Of the parameters as they are now. Collective.
+    ParameterDigests parameter_digests();
 
   private:
     void open_out();
@@ -132,6 +142,12 @@ class Trainer {
     bool in_trouble() const;
     /// " on rank 3 on b alone"; empty: on all ranks, or nobody knows.
     std::string where_not_finite(const StepOutcome& outcome) const;
+    bool writes() const { return !request_.out.empty(); }
+    /// Ends the run, on all ranks, where data-parallel ranks have other parameters than the others.
+    void audit();
+    /// Those of what is about to be saved, where they are not there yet.
+    void log_hashes();
+    void log_hashes(const ParameterDigests& digests);
     void evaluate_now();
     // trainer_save.cpp
     void plan_saves();
@@ -196,7 +212,7 @@ class Trainer {
     RunClock clock_{age_of_this_process()};
     double sign_of_life_ = 0.0;  ///< of the start before this one
     bool is_noted_ = false;      ///< a line in runs.jsonl waits for its end
-    std::uint64_t saved_step_ = ~std::uint64_t{0};
+    std::uint64_t saved_step_ = ~std::uint64_t{0}, hashed_step_ = ~std::uint64_t{0};
     std::string newest_checkpoint_;
     std::optional<Evaluation> evaluation_;
 };

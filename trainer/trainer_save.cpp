@@ -42,9 +42,10 @@ bool Trainer::is_save_due(std::uint64_t step) const {
     return every > 0 && step % every == 0;
 }
 
-// Every save begins here. What the ranks tell each other of it may take as long as their disks do only where
-// it is waited for.
+// Every save begins here.
 void Trainer::start_save(bool background) {
+    audit();
+    log_hashes();
     const RunClock::Scope saves(clock_, TimeUse::kSaving);
     state_.loss_scale = training_step_->loss_scale();
     is_time_to_save_ = false;
@@ -60,7 +61,7 @@ void Trainer::start_save(bool background) {
 // What is due at this step. Nothing that was saved already, or is being saved, is saved again.
 void Trainer::save() {
     is_time_to_save_ = false;
-    if (saved_step_ == state_.step) return;
+    if (!writes() || saved_step_ == state_.step) return;
     if (saving_->is_under_way() && saving_step_ == state_.step) return;
     finish_save();
     start_save(config_.checkpoint.background);
@@ -69,7 +70,7 @@ void Trainer::save() {
 // At the end of a run. Throws, by way of together, when the checkpoint could not be saved.
 void Trainer::save_last() {
     finish_save();
-    if (saved_step_ == state_.step) return;
+    if (!writes() || saved_step_ == state_.step) return;
     start_save(false);
     if (saved_step_ != state_.step)
         together_(
@@ -100,7 +101,6 @@ void Trainer::look_after_save(std::uint64_t flags) {
 void Trainer::finish_save() {
     if (!saving_->is_under_way()) return;
     patience().set_phase("saving at step", static_cast<std::int64_t>(saving_step_));
-    const Patience::Exemption saving(patience());  // disks take their time
     const RunClock::Scope saves(clock_, TimeUse::kSaving);
     if (const auto outcome = saving_->finish(world_)) settle_save(*outcome);
     saving_from_.reset();

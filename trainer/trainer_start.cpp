@@ -28,15 +28,16 @@ Trainer::Trainer(TrainRequest request, Communicator& world, Together together, T
       together_(std::move(together)),
       observer_(std::move(observer)) {
     patience().set_phase("loading");
-    // one rank's disk may be slow; of a rank that is gone the launcher hears
-    const Patience::Exemption loading(patience());
     together_([&] {  // a new run whose options contradict each other leaves nothing behind
-        if (fs::exists(request_.out)) return;
+        if (!writes() || fs::exists(request_.out)) return;
         validate(effective(request_.config));
         check_tensor_ranks(request_.config.parallel.tensor, world_.size());
     });
     folder_ = open_data_together(request_.data, world_.rank(), together_);
-    together_([&] { open_out(); });
+    {
+        const Patience::Exemption of_the_lock(patience());  // another's is watched for minutes
+        together_([&] { open_out(); });
+    }
     std::optional<Checkpoint> from;
     together_([&] { from = find_start(); });
     together_([&] { settle_config(from); });
@@ -79,7 +80,7 @@ Trainer::Trainer(TrainRequest request, Communicator& world, Together together, T
 }
 
 void Trainer::open_out() {
-    if (world_.rank() != 0) return;
+    if (world_.rank() != 0 || !writes()) return;
     std::error_code error;
     fs::create_directories(request_.out, error);
     if (error) throw IoError(text("train: cannot make ", request_.out, ": ", error.message()));
@@ -136,7 +137,7 @@ void Trainer::configure(const std::optional<Checkpoint>& from, const RankPlace& 
     training_data_ = open_training_data(folder_, config_);
     if (world_.rank() == 0)  // they cost the plan of a window
         for (const std::string& line : training_data_->notices()) say(line);
-    if (!folder_.valid.empty()) {
+    if (writes() && !folder_.valid.empty()) {
         validation_data_ =
             open_validation_data(folder_, config_.model, config_.train.long_pairs, config_.eval.samples);
         if (validation_data_->samples() == 0) {
@@ -240,7 +241,7 @@ void Trainer::resume_from(const Checkpoint& checkpoint, HostState& state) {
     const bool same_measure =
         find_text(checkpoint.manifest().run.leans_on, kDataName) == folder_.fingerprint &&
         before.eval.samples == config_.eval.samples;
-    if (saved.best && (request_.resume != "auto" || !same_measure)) {
+    if (writes() && saved.best && (request_.resume != "auto" || !same_measure)) {
         say("the best validation loss so far is not carried over: it is of another folder or other "
             "validation data");
         saved.best.reset();
@@ -262,6 +263,7 @@ void Trainer::load_weights(const std::string& from) {
 }
 
 void Trainer::start_log(const std::optional<Checkpoint>& from) {
+    if (!writes()) return;
     is_noted_ = true;
     if (world_.rank() != 0) return;
     time_limit_.emplace(time_limit_of_this_process(config_.train.time_limit));
@@ -274,6 +276,7 @@ void Trainer::start_log(const std::optional<Checkpoint>& from) {
                                    {"host", LockOwner::this_process().host},
                                    {"step", state_.step},
                                    {"ranks", world_.size()},
+                                   {"tensor", state_.grid.tensor},
                                    {"threads", stream_->threads()},
                                    {"restarts", state_.restarts},
                                    {"restarting", clock_.seconds(TimeUse::kRestarting)}};

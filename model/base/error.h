@@ -41,6 +41,10 @@ class IoError : public Error {
 class MpiError : public Error {
     using Error::Error;
 };
+/// Ranks that must hold the same parameters do not: one of them cannot be trusted (exit 71).
+class ReplicaError : public Error {
+    using Error::Error;
+};
 /// The GPU, its driver or a library of CUDA's refused or failed (exit 71).
 class CudaError : public Error {
     using Error::Error;

@@ -27,6 +27,7 @@ TEST(Failure, EveryExceptionHasItsExitCode) {
     EXPECT_EQ(code_of(7), 70);
     EXPECT_EQ(code_of(MpiError("x")), 71);
     EXPECT_EQ(code_of(CudaError("x")), 71);
+    EXPECT_EQ(code_of(ReplicaError("x")), 71);
     EXPECT_EQ(code_of(IoError("x")), 74);
     EXPECT_EQ(code_of(std::filesystem::filesystem_error("x", std::error_code())), 74);
 }

@@ -161,6 +161,9 @@ inline int popcount(unsigned word) {
 inline void atomic_add(std::int32_t* address, std::int32_t x) {
     *address += x;
 }
+inline void atomic_add(std::uint64_t* address, std::uint64_t x) {
+    *address += x;
+}
 
 template <class T>
 Sixteen<T> load_sixteen(const T* from) {

@@ -154,7 +154,7 @@ TEST(Options, CheckpointsAreDueByStepsOrByTheClock) {
         EXPECT_EQ(config.checkpoint.every.steps, steps);
         EXPECT_EQ(config.checkpoint.every.seconds, seconds);
     }
-    for (const char* value : {"0s", "-1", "-5m", "m", "30d", "3 h", "", "99999999999999h"})
+    for (const char* value : {"0s", "-1", "-5m", "m", "30y", "3 h", "", "99999999999999h"})
         EXPECT_EQ(message_of("checkpoint.every", value),
                   text("option --checkpoint.every: found '", value,
                        "', allowed is steps from 0 on, or a time such as 90s, 30m or 2h"));

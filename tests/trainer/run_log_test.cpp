@@ -42,6 +42,31 @@ TEST_F(RunLogTest, WritesAnObjectALine) {
     EXPECT_NE(log().find(R"({"step":1,"valid_loss":2.0,"valid_tokens":100,)"), std::string::npos) << log();
 }
 
+TEST_F(RunLogTest, HasTheHashesOfTheParametersWhereTheyWereAskedFor) {
+    RunLog log_file(folder_.path(), 0, [](const std::string& line) { ADD_FAILURE() << line; });
+    log_file.step(1, {}, 0.5);
+    EXPECT_EQ(log().find("parameters"), std::string::npos) << log();
+    log_file.step(2, {}, 0.5, std::nullopt, "0123456789abcdef");
+    EXPECT_NE(log().find(R"("parameters":"0123456789abcdef")"), std::string::npos) << log();
+
+    Stream stream(1);
+    ParameterList parameters;
+    for (const char* name : {"b", "a"}) parameters.add(stream, 1, name, {3}, InitialValues::ones());
+    log_file.hashes(2, parameters, {16, 255});
+    std::ifstream in(folder_ / "hashes.jsonl");
+    std::string line;
+    std::getline(in, line);
+    EXPECT_EQ(line, R"({"step":2,"parameters":")" + digest_of_all(parameters, {16, 255}) +
+                        R"(","tensors":{"b":"0000000000000010","a":"00000000000000ff"}})");
+}
+
+TEST_F(RunLogTest, DropsHashesAfterTheResumedStep) {
+    std::ofstream(folder_ / "hashes.jsonl") << "{\"step\":1}\n{\"step\":3}\n";
+    resumed("", 2);
+    std::ifstream in(folder_ / "hashes.jsonl");
+    EXPECT_EQ(std::string(std::istreambuf_iterator<char>(in), {}), "{\"step\":1}\n");
+}
+
 TEST_F(RunLogTest, HasTheUtilisationWhereItIsKnown) {
     RunLog log_file(folder_.path(), 0, [](const std::string& line) { ADD_FAILURE() << line; });
     log_file.step(1, {}, 0.5);

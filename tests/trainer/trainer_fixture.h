@@ -3,7 +3,9 @@
 #include <gtest/gtest.h>
 
 #include <filesystem>
+#include <fstream>
 #include <functional>
+#include <iterator>
 #include <set>
 #include <string>
 
@@ -44,6 +46,11 @@ class TrainerTest : public testing::Test {
         for (const auto& entry : std::filesystem::directory_iterator(folder_ / "run/checkpoints"))
             names.insert(entry.path().filename().string());
         return names;
+    }
+
+    std::string contents_of(const std::string& name) const {
+        std::ifstream in(folder_ / ("run/" + name));
+        return {std::istreambuf_iterator<char>(in), std::istreambuf_iterator<char>()};
     }
 
     TemporaryFolder folder_;

@@ -149,5 +149,32 @@ TEST_F(TrainerTest, LearnsWhatRepeats) {
     EXPECT_EQ(result.checkpoint, folder_ / "run/checkpoints/step-00000040");
 }
 
+/// Steps of the lines of a file in OUT that have a word.
+std::vector<int> steps_with(const std::string& path, const std::string& word) {
+    std::vector<int> steps;
+    std::ifstream in(path);
+    for (std::string line; std::getline(in, line);)
+        if (line.find(word) != std::string::npos) steps.push_back(std::stoi(line.substr(line.find(':') + 1)));
+    return steps;
+}
+
+TEST_F(TrainerTest, HashesTheParametersWhenItIsDueAtTheLastStepAndWhereItSaves) {
+    Settings settings{
+        {"train.steps", "12"}, {"checkpoint.every", "5"}, {"log.hash", "4"}, {"eval.every", "0"}};
+    train(settings);
+    EXPECT_EQ(steps_with(folder_ / "run/log.jsonl", "parameters"), (std::vector{4, 8, 12}));
+    EXPECT_EQ(steps_with(folder_ / "run/hashes.jsonl", "tensors"), (std::vector{4, 5, 8, 10, 12}));
+    const std::string whole = contents_of("hashes.jsonl");
+    std::filesystem::remove_all(folder_ / "run/checkpoints/step-00000012");
+    train(settings);
+    EXPECT_EQ(contents_of("hashes.jsonl"), whole) << "resumed from step 10";
+}
+
+TEST_F(TrainerTest, HashesNothingUnlessAsked) {
+    train({{"train.steps", "4"}, {"log.hash", "0"}, {"eval.every", "0"}});
+    EXPECT_EQ(contents_of("hashes.jsonl"), "");
+    EXPECT_EQ(contents_of("log.jsonl").find("parameters"), std::string::npos);
+}
+
 }  // namespace
 }  // namespace skein

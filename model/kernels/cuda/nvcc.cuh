@@ -61,6 +61,10 @@ __device__ inline int popcount(unsigned word) {
 __device__ inline void atomic_add(std::int32_t* address, std::int32_t x) {
     atomicAdd(address, x);
 }
+__device__ inline void atomic_add(std::uint64_t* address, std::uint64_t x) {
+    static_assert(sizeof(unsigned long long) == sizeof x);
+    atomicAdd(reinterpret_cast<unsigned long long*>(address), static_cast<unsigned long long>(x));
+}
 
 template <class T>
 __device__ inline Sixteen<T> load_sixteen(const T* from) {

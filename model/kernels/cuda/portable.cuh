@@ -14,8 +14,8 @@
 ///   contents undefined thread_index(), block_threads()      blocks are one-dimensional, of a multiple of 32
 ///   threads block_index(), block_index_y() sync_threads()                       the barrier of a block: all
 ///   of its threads come to the same one shuffle(x, lane), shuffle_xor(x, lanes), shuffle_up(x, lanes),
-///   ballot(predicate)   all 32 lanes of a warp together popcount(word), atomic_add(address, 1) on integers
-///   in shared memory load_sixteen(from), store_sixteen(to, values)   16 aligned bytes in one access
+///   ballot(predicate)   all 32 lanes of a warp together popcount(word), atomic_add(address, x) on integers
+///   load_sixteen(from), store_sixteen(to, values)   16 aligned bytes in one access
 ///   widen(x), narrow<T>(x)               float, Bf16 and F16 to and from float
 ///   launch<kernel>(grid, threads, stream, arguments...)
 ///   launch_with_shared<kernel>(grid, threads, bytes, stream, arguments...), dynamic_shared()   shared memory

@@ -1,0 +1,33 @@
+#include "launch/rank_place.h"
+
+#include <iostream>
+
+#include "launch/device.h"
+#include "launch/memory.h"
+#include "parallel/gradient_transport.h"
+#include "parallel/nccl_communicator.h"
+
+namespace skein {
+
+RankPlace place_of_a_rank(const RunConfig& config, Ranks& ranks, std::optional<ProcessGrid>& grid) {
+    RankPlace place;
+    ranks.together([&] { grid.emplace(ranks.session(), config.parallel.tensor); });
+    place.data = &grid->data();
+    place.tensor = &grid->tensor();
+    place.gpu = device_of_a_rank(config.device, ranks);
+    const TransportFacts facts = gather_transport_facts(ranks.session(), ranks.world(), place.gpu);
+    const RankMemory memory = memory_of_a_rank(place.gpu, ranks.session(), !facts.shared.empty());
+    place.memory = memory.bytes;
+    place.memory_of = memory.what;
+    TransportDecision decision;
+    ranks.together([&] { decision = decide_transport(config.parallel.transport, facts); });
+    if (ranks.is_first() && !decision.line.empty()) std::cerr << decision.line << std::endl;
+    if (decision.transport == GradientTransport::kNccl)
+        place.device_group = [&ranks, timeout = config.parallel.timeout](Stream& stream,
+                                                                         Communicator& group) {
+            return make_nccl_communicator(ranks.session(), group, stream, {.timeout_seconds = timeout});
+        };
+    return place;
+}
+
+}  // namespace skein

@@ -1,0 +1,66 @@
+#include "trainer/parameter_audit.h"
+
+#include <algorithm>
+#include <span>
+
+#include "model/base/error.h"
+#include "model/base/hash.h"
+
+namespace skein {
+namespace {
+
+/// By rank: as many elements as each rank brings.
+template <class T>
+std::vector<std::vector<T>> gather(Communicator& group, std::span<const T> mine) {
+    std::vector<std::vector<T>> all(static_cast<std::size_t>(group.size()), std::vector<T>(mine.size()));
+    std::vector<std::span<std::byte>> receive;
+    for (std::vector<T>& of_rank : all) receive.push_back(std::as_writable_bytes(std::span(of_rank)));
+    group.all_gather(std::as_bytes(mine), receive);
+    return all;
+}
+
+/// "rank 1 on a", "rank 1 on a and rank 3 on b", ...
+std::string listed(const std::vector<std::string>& names) {
+    std::string line;
+    for (std::size_t i = 0; i < names.size(); ++i)
+        line += text(i == 0 ? "" : i + 1 == names.size() ? " and " : ", ", names[i]);
+    return line;
+}
+
+std::size_t first_difference(const ParameterDigests& one, const ParameterDigests& other) {
+    return static_cast<std::size_t>(std::mismatch(one.begin(), one.end(), other.begin()).first - one.begin());
+}
+
+}  // namespace
+
+std::string difference_of_replicas(const ParameterList& parameters, const ParameterDigests& of_parts,
+                                   Communicator& group, const std::string& me) {
+    const std::string total = hash_hex(std::as_bytes(std::span(of_parts)));
+    const auto totals = gather<char>(group, total);
+    if (std::ranges::all_of(totals, [&](const auto& other) { return other == totals[0]; })) return {};
+
+    const std::vector<ParameterDigests> digests = gather<std::uint64_t>(group, of_parts);
+    const std::vector<std::string> names = group.all_gather_text(me);
+    const auto like = [&](const ParameterDigests& wanted) { return std::ranges::count(digests, wanted); };
+    const ParameterDigests& common =
+        *std::ranges::max_element(digests, {}, [&](const ParameterDigests& one) { return like(one); });
+    const bool is_majority = 2 * like(common) > std::ssize(digests);
+    std::vector<std::string> odd;
+    std::size_t first = parameters.size(), rank = 0;
+    for (std::size_t i = 0; i < digests.size(); ++i) {
+        if (digests[i] != common && first_difference(common, digests[i]) < first) {
+            first = first_difference(common, digests[i]);
+            rank = i;
+        }
+        if (digests[i] != common || !is_majority) odd.push_back(names[i]);
+    }
+    const std::string place = text("first in ", parameters[first].name, ", whose hash is ",
+                                   digest_text(digests[rank][first]), " on ", names[rank]);
+    if (!is_majority)
+        return text(listed(odd), " differ in their parameters, ", place, " and ", digest_text(common[first]),
+                    " on ", names[static_cast<std::size_t>(&common - digests.data())]);
+    return text(listed(odd), odd.size() == 1 ? " differs" : " differ", " from the ", like(common),
+                " others in the parameters, ", place, " and ", digest_text(common[first]), " on those");
+}
+
+}  // namespace skein

@@ -1,0 +1,37 @@
+#include "model/base/error.h"
+#include "trainer/parameter_audit.h"
+#include "trainer/trainer.h"
+
+namespace skein {
+
+ParameterDigests Trainer::parameter_digests() {
+    return digests_of_wholes(parameters(), digests_of_parts(*stream_, parameters()), tensor_ranks_);
+}
+
+void Trainer::log_hashes(const ParameterDigests& digests) {
+    hashed_step_ = state_.step;
+    if (log_) log_->hashes(static_cast<std::int64_t>(state_.step), parameters(), digests);
+}
+
+void Trainer::log_hashes() {
+    if (config_.log.hash > 0 && hashed_step_ != state_.step) log_hashes(parameter_digests());
+}
+
+void Trainer::audit() {
+    if (config_.checkpoint.audit == 0 || data_group_->size() == 1) return;
+    patience().set_phase("audit at step", static_cast<std::int64_t>(state_.step));
+    const std::string me = text("rank ", world_.rank(), " on ", LockOwner::this_process().host);
+    const std::string difference =
+        difference_of_replicas(parameters(), digests_of_parts(*stream_, parameters()), *data_group_, me);
+    try {
+        together_([&] {  // each data-parallel group has its own
+            if (!difference.empty())
+                throw ReplicaError(text("audit at step ", state_.step, ": ", difference));
+        });
+    } catch (...) {  // on all ranks; what is being saved was audited before
+        finish_save();
+        throw;
+    }
+}
+
+}  // namespace skein
