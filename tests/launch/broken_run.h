@@ -65,7 +65,14 @@ class BrokenRun : public testing::Test {
     }
     std::size_t log_lines() const { return lines_of(contents(run() + "/log.jsonl")).size(); }
 
-    /// Until the run has a checkpoint and goes on behind it.
+    /// A run with a checkpoint of step 3 to go on from.
+    void begin() const {
+        std::filesystem::remove_all(run());
+        const Outcome outcome = run_skein(train("--train.steps 3"));
+        ASSERT_EQ(outcome.code, 0) << outcome.errors;
+    }
+
+    /// Until the run has a checkpoint and steps behind it.
     void expect_under_way(RunningProgram& program) const {
         ASSERT_TRUE(becomes_true([&] {
             return (newest_step() > 0 && log_lines() > static_cast<std::size_t>(newest_step()) + 2) ||
