@@ -269,21 +269,28 @@ ReplayResult replay(ReplayRequest request, Communicator& world, const Together& 
         say(text("the run shared its model out over ", span.tensor, " ranks, now it is ", tensor,
                  ": bits differ by nature, losses are compared to 1e-4"));
 
+    // Rank 0 has the log; what differs from it is no rank's own failure.
+    const auto compare = [&](const auto& with_log) {
+        std::string difference;
+        try {
+            if (logged) with_log(*logged);
+        } catch (const DataError& error) {
+            difference = error.what();
+        }
+        difference = world.broadcast_text(difference, 0);
+        if (!difference.empty()) together([&] { throw DataError(difference); });
+    };
     Trainer* running = nullptr;
     const auto show = std::move(observer.step);
     observer.step = [&](const TrainProgress& at) {
-        together([&] {
-            if (logged) logged->compare(at, running->parameters(), to_the_bit);
-        });
+        compare([&](LoggedRun& log) { log.compare(at, running->parameters(), to_the_bit); });
         if (show) show(at);
     };
     Trainer trainer(request_for(span, std::move(request.train), to_the_bit), world, together, observer);
     running = &trainer;
     if (to_the_bit) {
         const ParameterDigests digests = trainer.parameter_digests();
-        together([&] {
-            if (logged) logged->compare_start(span.first, trainer.parameters(), digests);
-        });
+        compare([&](LoggedRun& log) { log.compare_start(span.first, trainer.parameters(), digests); });
     }
     const TrainResult done = trainer.run(stop);
     together([&] {
