@@ -3,10 +3,10 @@
 
 say() { printf '%s: %s\n' "${script:-skein}" "$*" >&2; }
 
-# The program: $SKEIN, or the one that was installed or built with the folder $1 that this file is in, or the search
-# path's.
+# The program: $SKEIN, or the one that was installed with the folder $1 that this file is in, or the newest that was built
+# beside it, or the search path's.
 find_skein() {
-    local candidate
+    local candidate newest=""
     if [[ -n ${SKEIN:-} ]]; then
         if [[ ! -f $SKEIN || ! -x $SKEIN ]]; then
             say "SKEIN: found '$SKEIN', wanted the program skein"
@@ -15,7 +15,10 @@ find_skein() {
         realpath "$SKEIN"
         return
     fi
-    for candidate in "$1/../../bin/skein" "$1"/../build/bin/skein "$1"/../build/*/bin/skein "$(command -v skein || true)"; do
+    for candidate in "$1"/../build/bin/skein "$1"/../build/*/bin/skein; do
+        if [[ -x $candidate && (-z $newest || $candidate -nt $newest) ]]; then newest=$candidate; fi
+    done
+    for candidate in "$1/../../bin/skein" "$newest" "$(command -v skein || true)"; do
         if [[ -f $candidate && -x $candidate ]]; then
             realpath "$candidate"
             return

@@ -194,6 +194,7 @@ TEST_F(Scripts, TheWrapperRestartsOn75WhenAskedAsLongAsThereIsProgress) {
 }
 
 TEST_F(Scripts, TheWrapperTurnsEachSignalIntoUsr1AndThenEnds) {
+    std::filesystem::create_directories(folder_ / "run/checkpoints");
     for (const int signal : {SIGUSR1, SIGINT, SIGTERM, SIGHUP}) {
         plan("wait -\n0 -\n");
         std::filesystem::remove(folder_ / "waits");

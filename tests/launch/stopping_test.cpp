@@ -71,7 +71,8 @@ class Stopping : public testing::Test {
     static void expect_stopped(const Outcome& outcome) {
         EXPECT_EQ(outcome.code, 75) << outcome.errors;
         EXPECT_NE(outcome.errors.find("stopped on request at step"), std::string::npos) << outcome.errors;
-        EXPECT_EQ(outcome.errors.find("skein train: rank "), std::string::npos) << "no rank failed: " << outcome.errors;
+        EXPECT_EQ(outcome.errors.find("skein train: rank "), std::string::npos)
+            << "no rank failed: " << outcome.errors;
     }
 
     /// Goes on for some steps, and compares with a run that nothing has stopped, on one rank.
