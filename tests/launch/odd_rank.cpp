@@ -1,7 +1,6 @@
-// `skein train` with one rank that does not do as the others, for broken_run_test.cpp. ODD_RANK="RANK STEP
-// WHAT" in the environment: in that step that rank throws ("throw"), or calls a collective that the others do
-// not
-// ("barrier").
+// `skein train` with one rank that does not do as the others, for broken_run_test.cpp.
+// ODD_RANK="RANK STEP WHAT" in the environment: in that step, counted from where this start begins, that
+// rank throws ("throw"), or calls a collective that the others do not ("barrier").
 
 #include <cstdlib>
 #include <sstream>
