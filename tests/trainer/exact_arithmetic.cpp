@@ -122,7 +122,8 @@ void wrap_column_sums(CpuStream& stream, std::int64_t rows, std::int64_t width, 
 }
 void wrap_copy_or_add(CpuStream& stream, ConstOperand source, Operand target, std::int64_t count,
                       bool accumulate) {
-    expect_exact(text("an addition of ", count), [&] { real_copy_or_add(stream, source, target, count, accumulate); });
+    expect_exact(text("an addition of ", count),
+                 [&] { real_copy_or_add(stream, source, target, count, accumulate); });
 }
 void wrap_apply_dropout(CpuStream& stream, const Dropout& dropout, const RowPlace& place, std::int64_t rows,
                         std::int64_t width, ConstOperand x, Operand y, bool accumulate) {
