@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <new>
 
 #include "model/base/error.h"
 #include "model/base/parallel_for.h"
@@ -9,7 +10,8 @@
 namespace skein {
 
 Staging::Staging(std::size_t bytes, int threads)
-    : size_(bytes), threads_(threads), memory_(std::make_unique_for_overwrite<std::byte[]>(bytes)) {
+    : size_(bytes), threads_(threads), memory_(HostMemory().allocate(bytes)) {
+    if (!memory_ && bytes > 0) throw std::bad_alloc();
     parallel_for(threads_, threads_, [&](std::int64_t thread) {
         const std::size_t begin = begin_of(static_cast<int>(thread)),
                           end = begin_of(static_cast<int>(thread) + 1);

@@ -5,6 +5,7 @@
 #include <span>
 
 #include "checkpoint/rank_file.h"
+#include "model/tensor/pool.h"
 
 namespace skein {
 
@@ -13,6 +14,7 @@ namespace skein {
 class Staging {
   public:
     /// Room for `bytes`, all of which is touched, so that no copy waits for the system to hand out pages.
+    /// Throws std::bad_alloc.
     Staging(std::size_t bytes, int threads);
 
     std::size_t bytes() const { return size_; }
@@ -26,7 +28,10 @@ class Staging {
 
     std::size_t size_;
     int threads_;
-    std::unique_ptr<std::byte[]> memory_;
+    struct Release {
+        void operator()(std::byte* memory) const { HostMemory().release(memory); }
+    };
+    std::unique_ptr<std::byte[], Release> memory_;  // as a stream's pool has it
 };
 
 /// Of all pieces.
