@@ -7,6 +7,7 @@
 #include <nlohmann/json.hpp>
 
 #include "data/hdf5_file.h"
+#include "tests/launch/changed_bytes.h"
 #include "tests/support/refusal.h"
 
 namespace skein {
@@ -92,12 +93,7 @@ TEST_F(BadInput, DamageInAFolderWithoutAnIndexIsFoundWhenItIsRead) {
     for (const char* name : {"train-00000.h5", "valid-00000.h5"}) {
         const std::string flipped = copy("text"), shard = flipped + "/" + name;
         fs::remove(flipped + "/index.json");
-        std::vector<std::uint16_t> tokens(64);
-        Hdf5File::open_readonly(shard).read<std::uint16_t>("/tokens", 100, tokens);
-        const std::size_t at =
-            contents(shard).find(std::string(reinterpret_cast<const char*>(tokens.data()), 128));
-        ASSERT_NE(at, std::string::npos);
-        flip_byte(shard, at);  // one chunk holds all tokens, so any window finds it
+        flip_stored_token(shard);
         expect_refused_on_ranks(train(flipped, folder_ / "run"), kBadData, {shard, "/tokens"});
     }
 }

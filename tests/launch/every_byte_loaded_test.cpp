@@ -5,13 +5,12 @@
 
 #include <gtest/gtest.h>
 
-#include <cstdlib>
 #include <functional>
 #include <map>
 #include <nlohmann/json.hpp>
-#include <random>
 #include <tuple>
 
+#include "tests/launch/changed_bytes.h"
 #include "tests/support/program.h"
 
 namespace skein {
@@ -19,11 +18,6 @@ namespace {
 
 namespace fs = std::filesystem;
 using Json = nlohmann::json;
-
-int number_from(const char* variable, int otherwise) {
-    const char* value = std::getenv(variable);
-    return value ? std::atoi(value) : otherwise;
-}
 
 /// What a command does with its input: what it prints, or of a run its log without what a clock says.
 struct Result {
@@ -150,13 +144,8 @@ class EveryByteLoaded : public testing::Test {
 
 TEST_F(EveryByteLoaded, NoCommandTakesAChangedByteInSilence) {
     const int tries = number_from("SKEIN_TEST_TRIES", 40);
-    const auto seed =
-        static_cast<unsigned>(number_from("SKEIN_TEST_SEED", static_cast<int>(std::random_device{}() >> 1)));
-    SCOPED_TRACE("SKEIN_TEST_SEED=" + std::to_string(seed));
-    std::mt19937 random(seed);
-    const auto below = [&](std::size_t bound) {
-        return std::uniform_int_distribution<std::size_t>(0, bound - 1)(random);
-    };
+    Chance chance;
+    SCOPED_TRACE(chance.how_to_repeat());
 
     // every file of every folder with every command that loads the folder, in an order of its own
     struct Case {
@@ -170,13 +159,13 @@ TEST_F(EveryByteLoaded, NoCommandTakesAChangedByteInSilence) {
         for (const auto& entry : fs::directory_iterator(target.folder))
             for (const Load& load : target.loads) cases.push_back({&target, &load, entry.path()});
     std::ranges::sort(cases, {}, [](const Case& one) { return one.file.string() + one.load->name; });
-    std::ranges::shuffle(cases, random);
+    std::ranges::shuffle(cases, chance.generator());
 
     int refused = 0, passed_over = 0, not_needed = 0;
     for (int i = 0; i < tries; ++i) {
         const auto& [target, load, file] = cases[static_cast<std::size_t>(i) % cases.size()];
-        const std::size_t offset = below(fs::file_size(file));
-        const auto mask = static_cast<unsigned char>(1 + below(255));
+        const std::size_t offset = chance.below(fs::file_size(file));
+        const unsigned char mask = chance.mask();
         flip_byte(file, offset, mask);
         const auto [outcome, made] = load->run();
         flip_byte(file, offset, mask);

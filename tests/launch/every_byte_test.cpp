@@ -2,9 +2,7 @@
 
 #include <gtest/gtest.h>
 
-#include <cstdlib>
-#include <random>
-
+#include "tests/launch/changed_bytes.h"
 #include "tests/support/program.h"
 
 namespace skein {
@@ -12,20 +10,10 @@ namespace {
 
 namespace fs = std::filesystem;
 
-int number_from(const char* variable, int otherwise) {
-    const char* value = std::getenv(variable);
-    return value ? std::atoi(value) : otherwise;
-}
-
 TEST(EveryByte, AChangedByteIsFoundAndItsFileNamed) {
     const int tries = number_from("SKEIN_TEST_TRIES", 60);
-    const auto seed =
-        static_cast<unsigned>(number_from("SKEIN_TEST_SEED", static_cast<int>(std::random_device{}() >> 1)));
-    SCOPED_TRACE("SKEIN_TEST_SEED=" + std::to_string(seed));
-    std::mt19937 random(seed);
-    const auto below = [&](std::size_t bound) {
-        return std::uniform_int_distribution<std::size_t>(0, bound - 1)(random);
-    };
+    Chance chance;
+    SCOPED_TRACE(chance.how_to_repeat());
 
     const TemporaryFolder folder;
     write(folder / "text.txt", pseudo_text(8'000));
@@ -51,8 +39,8 @@ TEST(EveryByte, AChangedByteIsFoundAndItsFileNamed) {
     for (int i = 0; i < tries; ++i) {
         // every file in turn, the byte and its new value at random
         const fs::path& file = files[static_cast<std::size_t>(i) % files.size()];
-        const std::size_t offset = below(fs::file_size(file));
-        const auto mask = static_cast<unsigned char>(1 + below(255));
+        const std::size_t offset = chance.below(fs::file_size(file));
+        const unsigned char mask = chance.mask();
         flip_byte(file, offset, mask);
         const Outcome outcome = run_skein({"inspect", file.parent_path()});
         const bool is_found = outcome.code == 65 && outcome.own_lines().size() == 1 &&

@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "data/hdf5_file.h"
+#include "tests/launch/changed_bytes.h"
 #include "tests/support/refusal.h"
 
 namespace skein {

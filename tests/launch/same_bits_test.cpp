@@ -4,12 +4,11 @@
 #include <gtest/gtest.h>
 
 #include <cstdio>
-#include <cstdlib>
 #include <map>
 #include <nlohmann/json.hpp>
-#include <random>
 #include <set>
 
+#include "tests/support/chance.h"
 #include "tests/support/program.h"
 
 namespace skein {
@@ -256,12 +255,10 @@ TEST_P(SameBits, AnotherSeedOrOtherLanesGiveOtherBits) {
 }
 
 TEST_P(SameBits, KilledAtRandomMomentsAndResumedOnOtherRanks) {
-    const char* given = std::getenv("SKEIN_TEST_SEED");
-    const unsigned seed = given ? static_cast<unsigned>(std::atoi(given)) : std::random_device{}();
-    SCOPED_TRACE("SKEIN_TEST_SEED=" + std::to_string(seed));
-    std::mt19937 random(seed);
+    Chance chance;
+    SCOPED_TRACE(chance.how_to_repeat());
     const auto between = [&](int first, int last) {
-        return first + static_cast<int>(random() % static_cast<unsigned>(last - first + 1));
+        return first + static_cast<int>(chance.below(static_cast<std::size_t>(last - first + 1)));
     };
 
     // Within two lines of the log, counted from where this start begins: before any checkpoint, between steps

@@ -223,17 +223,6 @@ inline Outcome run_skein(const std::vector<std::string>& arguments, int ranks = 
     return RunningProgram(arguments, ranks, before).wait();
 }
 
-/// Changes one byte of a file; the value is put back by the second of two such calls.
-inline void flip_byte(const std::string& path, std::size_t offset, unsigned char mask = 16) {
-    std::fstream file(path, std::ios::binary | std::ios::in | std::ios::out);
-    file.seekg(static_cast<std::streamoff>(offset));
-    const char changed = static_cast<char>(file.get() ^ mask);
-    file.seekp(static_cast<std::streamoff>(offset));
-    file.put(changed);
-    file.close();
-    ASSERT_TRUE(file) << path;
-}
-
 /// English-looking text of about `bytes` bytes, always the same: words with a skewed distribution.
 inline std::string pseudo_text(std::size_t bytes) {
     std::string text;
