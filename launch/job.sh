@@ -128,6 +128,19 @@ allow_root_in_a_container() {
     export OMPI_MCA_btl_vader_single_copy_mechanism=${OMPI_MCA_btl_vader_single_copy_mechanism:-none}
 }
 
+# The begin of a SLURM job: $1 is the folder of its script, the rest skein's words. Sets `skein`, the program, `out`, the
+# run's folder, and `code`, the run's until it has one.
+begin_job() {
+    local here=$1
+    shift
+    out=$(out_of "$@") code=70
+    [[ ${1:-} == train && -n $out ]] || { say "found '$*', wanted train ... --out DIR"; exit 64; }
+    [[ -n ${SLURM_JOB_ID:-} ]] || { say "runs in a SLURM job: sbatch $0 ..."; exit 64; }
+    skein=$(find_skein "$here")
+    [[ ${SLURM_RESTART_COUNT:-0} -ne 0 ]] || forget_restarts "$out"
+    catch_signals
+}
+
 # The end of a SLURM job whose run, of the folder $1, ended with `code`: requeued on 75, over with any other.
 finish_job() {
     if [[ $code -ne 75 ]]; then
