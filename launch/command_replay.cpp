@@ -8,7 +8,6 @@
 #include "launch/progress.h"
 #include "launch/rank_place.h"
 #include "launch/ranks.h"
-#include "launch/threads.h"
 #include "model/base/error.h"
 
 namespace skein {
@@ -37,12 +36,9 @@ int run_replay(const Arguments& arguments, Ranks& ranks) {
     observer.line = [&](const std::string& line) { progress.say(line); };
 
     std::optional<ProcessGrid> grid;
-    const int own = own_processors(ranks);
     ReplayRequest request;
     ranks.together([&] { request = request_from(arguments); });
-    request.train.patience = &ranks.session().patience();
-    request.train.threads = [own, &ranks](int asked) { return threads_of_a_rank(asked, own, ranks); };
-    request.train.place = [&](const RunConfig& config) { return place_of_a_rank(config, ranks, grid); };
+    run_on(ranks, grid, request.train);
     const ReplayResult result = replay(
         std::move(request), ranks.world(), [&](const auto& part) { ranks.together(part); }, observer, stop);
     if (ranks.is_first())

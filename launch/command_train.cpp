@@ -9,7 +9,6 @@
 #include "launch/progress.h"
 #include "launch/rank_place.h"
 #include "launch/ranks.h"
-#include "launch/threads.h"
 #include "model/base/error.h"
 #include "trainer/memory_plan.h"
 #include "trainer/run_rules.h"
@@ -80,7 +79,7 @@ std::string resume_command(const Arguments& arguments, const Ranks& ranks) {
     return line;
 }
 
-TrainRequest request_from(const Arguments& arguments, int own, const Ranks& ranks) {
+TrainRequest request_from(const Arguments& arguments) {
     TrainRequest request;
     request.config = arguments.config;
     request.given = arguments.given;
@@ -89,13 +88,10 @@ TrainRequest request_from(const Arguments& arguments, int own, const Ranks& rank
     request.resume = arguments.value("resume");
     request.accept_changed_data = arguments.value("data.changed") == "accept";
     request.init = arguments.value("init");
-    request.patience = &ranks.session().patience();
-    request.name_of_rank = [&ranks](int rank) { return ranks.name_of(rank); };
     if (arguments.has(kDeviceMemory)) {
         request.memory = parse_size(kDeviceMemory, arguments.value(kDeviceMemory));
         request.memory_of = text("--", kDeviceMemory);
     }
-    request.threads = [own, &ranks](int asked) { return threads_of_a_rank(asked, own, ranks); };
     return request;
 }
 
@@ -160,9 +156,8 @@ int run_train(const Arguments& arguments, Ranks& ranks) {
     observer.line = [&](const std::string& line) { progress.say(line); };
 
     std::optional<ProcessGrid> grid;
-    const int own = own_processors(ranks);
-    TrainRequest request = request_from(arguments, own, ranks);
-    request.place = [&](const RunConfig& config) { return place_of_a_rank(config, ranks, grid); };
+    TrainRequest request = request_from(arguments);
+    run_on(ranks, grid, request);
     TrainResult result;
     {
         Trainer trainer(

@@ -4,11 +4,15 @@
 
 #include "launch/device.h"
 #include "launch/memory.h"
+#include "launch/threads.h"
 #include "parallel/gradient_transport.h"
 #include "parallel/nccl_communicator.h"
 
 namespace skein {
+namespace {
 
+/// Where this rank stands and computes, and how what it has travels. Collective; throws on all ranks or on
+/// none.
 RankPlace place_of_a_rank(const RunConfig& config, Ranks& ranks, std::optional<ProcessGrid>& grid) {
     RankPlace place;
     ranks.together([&] { grid.emplace(ranks.session(), config.parallel.tensor); });
@@ -28,6 +32,16 @@ RankPlace place_of_a_rank(const RunConfig& config, Ranks& ranks, std::optional<P
             return make_nccl_communicator(ranks.session(), group, stream, {.timeout_seconds = timeout});
         };
     return place;
+}
+
+}  // namespace
+
+void run_on(Ranks& ranks, std::optional<ProcessGrid>& grid, TrainRequest& request) {
+    const int own = own_processors(ranks);
+    request.patience = &ranks.session().patience();
+    request.name_of_rank = [&ranks](int rank) { return ranks.name_of(rank); };
+    request.threads = [own, &ranks](int asked) { return threads_of_a_rank(asked, own, ranks); };
+    request.place = [&](const RunConfig& config) { return place_of_a_rank(config, ranks, grid); };
 }
 
 }  // namespace skein

@@ -8,8 +8,8 @@
 
 namespace skein {
 
-/// Where a rank of a training run stands and computes, and how what it has travels. Collective; throws on all
-/// ranks or on none. `grid` becomes the groups that the place refers to: it must outlive the trainer.
-RankPlace place_of_a_rank(const RunConfig& config, Ranks& ranks, std::optional<ProcessGrid>& grid);
+/// Gives a run what these ranks know: its place, threads and patience, and the ranks' names. Collective.
+/// `ranks` and `grid`, which becomes the groups that the place refers to, must outlive the trainer.
+void run_on(Ranks& ranks, std::optional<ProcessGrid>& grid, TrainRequest& request);
 
 }  // namespace skein

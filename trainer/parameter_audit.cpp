@@ -9,16 +9,6 @@
 namespace skein {
 namespace {
 
-/// By rank: as many elements as each rank brings.
-template <class T>
-std::vector<std::vector<T>> gather(Communicator& group, std::span<const T> mine) {
-    std::vector<std::vector<T>> all(static_cast<std::size_t>(group.size()), std::vector<T>(mine.size()));
-    std::vector<std::span<std::byte>> receive;
-    for (std::vector<T>& of_rank : all) receive.push_back(std::as_writable_bytes(std::span(of_rank)));
-    group.all_gather(std::as_bytes(mine), receive);
-    return all;
-}
-
 /// "rank 1 on a", "rank 1 on a and rank 3 on b", ...
 std::string listed(const std::vector<std::string>& names) {
     std::string line;
@@ -35,11 +25,11 @@ std::size_t first_difference(const ParameterDigests& one, const ParameterDigests
 
 std::string difference_of_replicas(const ParameterList& parameters, const ParameterDigests& of_parts,
                                    Communicator& group, const std::string& me) {
-    const std::string total = hash_hex(std::as_bytes(std::span(of_parts)));
-    const auto totals = gather<char>(group, total);
+    const std::vector<std::string> totals =
+        group.all_gather_text(hash_hex(std::as_bytes(std::span(of_parts))));
     if (std::ranges::all_of(totals, [&](const auto& other) { return other == totals[0]; })) return {};
 
-    const std::vector<ParameterDigests> digests = gather<std::uint64_t>(group, of_parts);
+    const std::vector<ParameterDigests> digests = gather_digests(group, of_parts);
     const std::vector<std::string> names = group.all_gather_text(me);
     const auto like = [&](const ParameterDigests& wanted) { return std::ranges::count(digests, wanted); };
     const ParameterDigests& common =

@@ -46,20 +46,22 @@ ParameterDigests digests_of_parts(Stream& stream, const ParameterList& parameter
     return digests;
 }
 
+std::vector<ParameterDigests> gather_digests(Communicator& group, const ParameterDigests& mine) {
+    std::vector<ParameterDigests> all(static_cast<std::size_t>(group.size()), ParameterDigests(mine.size()));
+    std::vector<std::span<std::byte>> receive;
+    for (ParameterDigests& of_rank : all) receive.push_back(std::as_writable_bytes(std::span(of_rank)));
+    group.all_gather(std::as_bytes(std::span(mine)), receive);
+    return all;
+}
+
 ParameterDigests digests_of_wholes(const ParameterList& parameters, ParameterDigests of_parts,
                                    Communicator* tensor) {
     if (!tensor || tensor->size() == 1) return of_parts;
-    const std::size_t count = of_parts.size();
-    ParameterDigests all(count * static_cast<std::size_t>(tensor->size()));
-    std::vector<std::span<std::byte>> receive;
-    for (int rank = 0; rank < tensor->size(); ++rank)
-        receive.push_back(
-            std::as_writable_bytes(std::span(all).subspan(static_cast<std::size_t>(rank) * count, count)));
-    tensor->all_gather(std::as_bytes(std::span(of_parts)), receive);
-    for (std::size_t i = 0; i < count; ++i) {
+    const std::vector<ParameterDigests> all = gather_digests(*tensor, of_parts);
+    for (std::size_t i = 0; i < of_parts.size(); ++i) {
         if (!parameters[i].layout.is_split()) continue;  // each rank has all of it
         of_parts[i] = 0;
-        for (std::size_t at = i; at < all.size(); at += count) of_parts[i] += all[at];
+        for (const ParameterDigests& of_rank : all) of_parts[i] += of_rank[i];
     }
     return of_parts;
 }

@@ -23,6 +23,9 @@ ParameterDigests digests_of_parts(Stream& stream, const ParameterList& parameter
 ParameterDigests digests_of_wholes(const ParameterList& parameters, ParameterDigests of_parts,
                                    Communicator* tensor);
 
+/// By rank, of as many on each. Collective over the group, which moves the host's memory.
+std::vector<ParameterDigests> gather_digests(Communicator& group, const ParameterDigests& mine);
+
 /// 16 lower-case hexadecimal digits.
 std::string digest_text(std::uint64_t digest);
 

@@ -1,10 +1,8 @@
 #include "trainer/run_accounts.h"
 
 #include <sys/stat.h>
-#include <unistd.h>
 
 #include <algorithm>
-#include <chrono>
 #include <cmath>
 #include <ctime>
 #include <filesystem>
@@ -13,7 +11,7 @@
 #include <utility>
 #include <vector>
 
-#include "checkpoint/run_lock.h"
+#include "trainer/clock.h"
 #include "trainer/run_log.h"
 
 namespace skein {
@@ -22,10 +20,6 @@ namespace {
 using Json = nlohmann::ordered_json;
 
 constexpr const char* kNames[kTimeUses] = {"restarting", "productive", "saving", "evaluating"};
-
-double steady_seconds() {
-    return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
-}
 
 double milliseconds_only(double seconds) {
     return std::round(seconds * 1000.0) / 1000.0;
@@ -132,15 +126,6 @@ void RunClock::enter(TimeUse use) {
 double RunClock::seconds(TimeUse use) const {
     const double before = seconds_[static_cast<std::size_t>(use)];
     return use == use_ ? before + (now_() - since_) : before;
-}
-
-double age_of_this_process() {
-    timespec now{};
-    if (clock_gettime(CLOCK_BOOTTIME, &now) != 0) return 0.0;
-    const double started =
-        static_cast<double>(LockOwner::this_process().started) / static_cast<double>(sysconf(_SC_CLK_TCK));
-    const double age = static_cast<double>(now.tv_sec) + 1e-9 * static_cast<double>(now.tv_nsec) - started;
-    return started > 0.0 ? std::max(0.0, age) : 0.0;
 }
 
 std::string end_line(const RunEnd& end, const RunClock& clock) {

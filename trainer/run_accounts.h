@@ -49,9 +49,6 @@ class RunClock {
     double since_;
 };
 
-/// Seconds since this process began; 0 where the system does not say.
-double age_of_this_process();
-
 /// How a start of the run ended, for its line in OUT/runs.jsonl.
 struct RunEnd {
     std::string how;  ///< "finished", "stopped", "failed"

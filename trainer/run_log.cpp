@@ -62,12 +62,4 @@ void append_run_line(const std::string& folder, const std::string& json_object) 
     if (!out) throw IoError(text("log: cannot write ", folder, "/runs.jsonl"));
 }
 
-std::string utc_time(std::time_t seconds) {
-    std::tm parts{};
-    gmtime_r(&seconds, &parts);
-    char buffer[32];
-    std::strftime(buffer, sizeof buffer, "%Y-%m-%dT%H:%M:%SZ", &parts);
-    return buffer;
-}
-
 }  // namespace skein

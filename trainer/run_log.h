@@ -1,7 +1,6 @@
 #pragma once
 
 #include <cstdint>
-#include <ctime>
 #include <functional>
 #include <optional>
 #include <string>
@@ -35,8 +34,5 @@ class RunLog {
 /// Appends one line to OUT/runs.jsonl: what a start of the run was, or how it ended, by name and value. A
 /// line that was torn there stays alone. Throws IoError.
 void append_run_line(const std::string& folder, const std::string& json_object);
-
-/// "2026-11-21T20:15:00Z"
-std::string utc_time(std::time_t seconds);
 
 }  // namespace skein

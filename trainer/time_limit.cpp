@@ -1,13 +1,11 @@
 #include "trainer/time_limit.h"
 
 #include <algorithm>
-#include <chrono>
 #include <optional>
 #include <utility>
 
 #include "model/base/error.h"
 #include "trainer/duration.h"
-#include "trainer/run_accounts.h"
 #include "trainer/slurm_job.h"
 
 namespace skein {
@@ -19,10 +17,6 @@ constexpr std::int64_t kRecentSteps = 100;
 }  // namespace
 
 TimeLimit::TimeLimit(Clock clock) : clock_(std::move(clock)) {}
-
-double TimeLimit::steady_seconds() {
-    return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
-}
 
 void TimeLimit::add(double left, double whole, std::string what) {
     limits_.push_back({clock_() + left, whole, std::move(what)});

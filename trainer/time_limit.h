@@ -5,6 +5,8 @@
 #include <string>
 #include <vector>
 
+#include "trainer/clock.h"
+
 namespace skein {
 
 /// Says when a run has to stop so that it is saved before its time is over. What is kept free before the end
@@ -19,8 +21,6 @@ class TimeLimit {
     /// Seconds by a steady clock, from anywhere; replaced in tests.
     using Clock = std::function<double()>;
     explicit TimeLimit(Clock clock = steady_seconds);
-
-    static double steady_seconds();
 
     /// The run is to be over `left` seconds from now, of `whole` that it had at its start; `what` is the
     /// subject of reason(): "4h of --train.time-limit are". Of several limits the first one reached counts.

@@ -171,7 +171,7 @@ TrainProgress Trainer::finish_step() {
     at.outcome = outcome;
     at.seconds = seconds;
     if (started.flops) at.utilisation = *started.flops / seconds / *peak_flops_;
-    if (config_.log.hash > 0 && (at.step % config_.log.hash == 0 || at.step == at.steps))
+    if (is_due(config_.log.hash, state_.step) || (config_.log.hash > 0 && at.step == at.steps))
         at.digests = parameter_digests();
     if (log_ && (at.step % config_.log.every == 0 || outcome.skipped))
         log_->step(at.step, outcome, seconds, at.utilisation,
@@ -198,12 +198,10 @@ TrainResult Trainer::run(const StopSignal& stop) {
     std::string hopeless_where;
     bool save_is_due = false;
     // What is due at a step is done even when the run is to stop there: resuming does not make up for it.
-    const auto due = [&](std::int64_t every, std::uint64_t step) {
-        return every > 0 && step % static_cast<std::uint64_t>(every) == 0;
-    };
     const auto evaluates_at = [&](std::uint64_t step) {
-        return validation_data_ && (due(config_.eval.every, step) || step == steps);
+        return validation_data_ && (is_due(config_.eval.every, step) || step == steps);
     };
+    const auto saves_at = [&](std::uint64_t step) { return is_due(config_.checkpoint.every.steps, step); };
     const auto finish = [&] {
         TrainProgress at = finish_step();
         stopped |= (at.outcome.flags & kStopFlag) != 0;
@@ -226,14 +224,14 @@ TrainResult Trainer::run(const StopSignal& stop) {
     while (state_.step < steps && !out_of_patience() && !stopped && hopeless == 0) {
         start_step(batches, stop);
         const std::uint64_t step = state_.step + started_.size();
-        const bool pause = step == steps || evaluates_at(step) || is_save_due(step) ||
-                           due(config_.checkpoint.audit, step) || due(config_.log.hash, step);
+        const bool pause = step == steps || evaluates_at(step) || saves_at(step) ||
+                           is_due(config_.checkpoint.audit, step) || is_due(config_.log.hash, step);
         while (started_.size() > (pause ? 0 : ahead)) finish();
         while ((stopped || hopeless > 0 || is_time_to_save_) && !started_.empty()) finish();
         if (!started_.empty()) continue;
-        if (due(config_.checkpoint.audit, state_.step)) audit();
+        if (is_due(config_.checkpoint.audit, state_.step)) audit();
         if (evaluates_at(state_.step)) evaluate_now();
-        save_is_due |= is_save_due(state_.step) || is_time_to_save_;
+        save_is_due |= saves_at(state_.step) || is_time_to_save_;
         if (!save_is_due || in_trouble()) continue;
         save();
         save_is_due = false;

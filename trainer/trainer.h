@@ -9,11 +9,13 @@
 #include <set>
 #include <string>
 
-#include "checkpoint/checkpoint_store.h"
+#include "checkpoint/background_save.h"
+#include "checkpoint/checkpoint.h"
 #include "checkpoint/run_lock.h"
 #include "data/data_folder.h"
 #include "data/prefetcher.h"
 #include "parallel/patience.h"
+#include "trainer/clock.h"
 #include "trainer/evaluation.h"
 #include "trainer/model_state.h"
 #include "trainer/parameter_digest.h"
@@ -151,7 +153,9 @@ class Trainer {
     void evaluate_now();
     // trainer_save.cpp
     void plan_saves();
-    bool is_save_due(std::uint64_t step) const;
+    static bool is_due(std::int64_t every, std::uint64_t step) {
+        return every > 0 && step % static_cast<std::uint64_t>(every) == 0;
+    }
     void save();
     void save_last();
     void start_save(bool background);
@@ -164,6 +168,7 @@ class Trainer {
     void say(const std::string& line) const;
     Patience& patience() { return request_.patience ? *request_.patience : own_patience_; }
 
+    static constexpr std::uint64_t kNoStep = ~std::uint64_t{0};
     struct StartedStep {
         DataPlace after;
         std::exception_ptr unread;
@@ -183,7 +188,6 @@ class Trainer {
     std::optional<RunLock> lock_;
     std::unique_ptr<TrainingData> training_data_;
     std::unique_ptr<ValidationData> validation_data_;  ///< null: none
-    std::optional<CheckpointStore> store_;
     Communicator* data_group_ = nullptr;
     Communicator* tensor_ranks_ = nullptr;  ///< null: each rank has the whole model
     std::unique_ptr<Communicator> gradient_group_,
@@ -212,7 +216,7 @@ class Trainer {
     RunClock clock_{age_of_this_process()};
     double sign_of_life_ = 0.0;  ///< of the start before this one
     bool is_noted_ = false;      ///< a line in runs.jsonl waits for its end
-    std::uint64_t saved_step_ = ~std::uint64_t{0}, hashed_step_ = ~std::uint64_t{0};
+    std::uint64_t saved_step_ = kNoStep, hashed_step_ = kNoStep, audited_step_ = kNoStep;
     std::string newest_checkpoint_;
     std::optional<Evaluation> evaluation_;
 };

@@ -1,3 +1,5 @@
+#include <utility>
+
 #include "model/base/error.h"
 #include "trainer/parameter_audit.h"
 #include "trainer/trainer.h"
@@ -19,10 +21,11 @@ void Trainer::log_hashes() {
 
 void Trainer::audit() {
     if (config_.checkpoint.audit == 0 || data_group_->size() == 1) return;
+    if (std::exchange(audited_step_, state_.step) == state_.step) return;  // a save may follow an audit
     patience().set_phase("audit at step", static_cast<std::int64_t>(state_.step));
-    const std::string me = text("rank ", world_.rank(), " on ", LockOwner::this_process().host);
     const std::string difference =
-        difference_of_replicas(parameters(), digests_of_parts(*stream_, parameters()), *data_group_, me);
+        difference_of_replicas(parameters(), digests_of_parts(*stream_, parameters()), *data_group_,
+                               request_.name_of_rank(world_.rank()));
     try {
         together_([&] {  // each data-parallel group has its own
             if (!difference.empty())

@@ -37,11 +37,6 @@ void Trainer::plan_saves() {
                          stream_->threads());
 }
 
-bool Trainer::is_save_due(std::uint64_t step) const {
-    const auto every = static_cast<std::uint64_t>(config_.checkpoint.every.steps);
-    return every > 0 && step % every == 0;
-}
-
 // Every save begins here.
 void Trainer::start_save(bool background) {
     audit();

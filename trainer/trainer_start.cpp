@@ -3,6 +3,7 @@
 #include <nlohmann/json.hpp>
 #include <utility>
 
+#include "checkpoint/checkpoint_store.h"
 #include "model/base/error.h"
 #include "parallel/process_grid.h"
 #include "trainer/environment.h"
@@ -154,10 +155,10 @@ void Trainer::configure(const std::optional<Checkpoint>& from, const RankPlace& 
         }
     check_memory(place);
     stream_.emplace(place.gpu, request_.threads(config_.parallel.threads));
-    store_.emplace(
-        request_.out + "/checkpoints", config_.checkpoint.keep,
-        [this](const std::string& line) { say(line); }, *request_.files);
-    saving_ = store_->background();
+    saving_ = CheckpointStore(
+                  request_.out + "/checkpoints", config_.checkpoint.keep,
+                  [this](const std::string& line) { say(line); }, *request_.files)
+                  .background();
     if (const auto peak = known_peak_flops(device_name(*stream_), config_.train.precision))
         peak_flops_ = *peak * world_.size();
     state_.configuration = to_settings(config_);

@@ -41,6 +41,7 @@ Ended train(const std::string& folder, const Settings& settings, Flip flip) {
         request.data = folder;
         request.out = folder + "/run";
         request.threads = [](int) { return 1; };
+        request.name_of_rank = [&](int rank) { return ranks.name_of(rank); };
         Trainer* running = nullptr;
         TrainObserver observer;
         observer.step = [&](const TrainProgress& at) {

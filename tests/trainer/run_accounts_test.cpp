@@ -1,4 +1,5 @@
 #include "trainer/run_accounts.h"
+#include "trainer/clock.h"
 
 #include <gtest/gtest.h>
 
