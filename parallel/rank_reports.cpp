@@ -8,6 +8,7 @@
 #include <cstring>
 #include <deque>
 #include <exception>
+#include <limits>
 #include <map>
 #include <optional>
 #include <sstream>
@@ -22,10 +23,11 @@ namespace {
 constexpr const char* kOperation = "rank reports";
 constexpr std::size_t kBytes = 1024;  // below every limit that MPI has for messages that leave at once
 constexpr std::size_t kMostMissing = 64;
+constexpr int kNobody = std::numeric_limits<int>::max();
 enum Tag { kQuestion = 0, kAnswer = 1, kSurvey = 2, kReply = 3, kEnd = 4 };
 
 std::string to_message(const RankReport& report) {
-    std::string message;
+    std::string message = text(report.speaker, " ");
     for (std::size_t i = 0; i < std::min(report.missing.size(), kMostMissing); ++i)
         message += text(report.missing[i], " ");
     return (message + "\n" + report.where).substr(0, kBytes);
@@ -36,6 +38,7 @@ RankReport to_report(int rank, const std::string& message) {
     report.rank = rank;
     const std::size_t end = std::min(message.find('\n'), message.size());
     std::istringstream ranks(message.substr(0, end));
+    ranks >> report.speaker;
     for (int missing; ranks >> missing;) report.missing.push_back(missing);
     if (end < message.size()) report.where = message.substr(end + 1);
     return report;
@@ -47,7 +50,7 @@ struct RankReports::State {
     MPI_Comm ranks = MPI_COMM_NULL;
     int rank = 0, size = 1;
     std::map<int, RankReport> told;  // by the ranks that have asked or answered
-    std::vector<int> askers;
+    int speaker = kNobody;           // the lowest of those that askers would have speak
     struct Sent {
         std::array<char, kBytes> bytes;
         MPI_Request request = MPI_REQUEST_NULL;
@@ -104,14 +107,16 @@ RankReports::~RankReports() {
 void RankReports::answer(const std::function<RankReport()>& mine) {
     while (std::optional<RankReport> asker = state_->take(kQuestion)) {
         state_->send(asker->rank, kAnswer, to_message(mine()));
-        state_->askers.push_back(asker->rank);
+        state_->speaker = std::min(state_->speaker, asker->speaker);
         state_->told[asker->rank] = *std::move(asker);
     }
     while (const std::optional<RankReport> asker = state_->take(kSurvey))
         state_->send(asker->rank, kReply, to_message(mine()));
 }
 
-RankReports::Answers RankReports::ask(const RankReport& mine, std::span<const int> wanted, double seconds) {
+RankReports::Answers RankReports::ask(RankReport mine, std::span<const int> wanted, double seconds) {
+    // One that asked before, and has its answer, may be speaking already, and a higher rank at that.
+    mine.speaker = state_->speaker = state_->speaker == kNobody ? state_->rank : state_->speaker;
     const std::string message = to_message(mine);
     for (int peer = 0; peer < state_->size; ++peer)
         if (peer != state_->rank) state_->send(peer, kQuestion, message);
@@ -129,8 +134,7 @@ RankReports::Answers RankReports::ask(const RankReport& mine, std::span<const in
     Answers answers;
     state_->told[state_->rank] = mine;
     for (const auto& [rank, report] : state_->told) answers.reports.push_back(report);
-    answers.speaker = state_->rank;
-    for (const int asker : state_->askers) answers.speaker = std::min(answers.speaker, asker);
+    answers.speaker = state_->speaker;
     return answers;
 }
 

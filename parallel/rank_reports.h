@@ -27,6 +27,7 @@ struct RankReport {
     int rank = 0;              ///< of the session
     std::vector<int> missing;  ///< ranks of the session that it waits for
     std::string where;         ///< the collective, its place and the phase
+    int speaker = 0;           ///< of one that asks: who speaks, as far as it knows (ask() sets it)
 };
 
 /// How ranks that wait ask each other who it is that does not come: a rank that waits for one which itself
@@ -48,10 +49,10 @@ class RankReports {
     struct Answers {
         std::vector<RankReport>
             reports;      ///< with this rank's own, by rank; those who computed did not answer
-        int speaker = 0;  ///< the lowest of the ranks that asked
+        int speaker = 0;  ///< the lowest of those that asked, but for one that had been asked before
     };
     /// Asks all others, and returns when those of `wanted` have answered, or after `seconds`.
-    Answers ask(const RankReport& mine, std::span<const int> wanted, double seconds);
+    Answers ask(RankReport mine, std::span<const int> wanted, double seconds);
 
     /// Tells all others that this rank has said why it ends them all.
     void announce_end();

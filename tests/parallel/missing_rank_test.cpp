@@ -12,6 +12,7 @@
 #include "model/base/error.h"
 #include "parallel/mpi_communicator.h"
 #include "parallel/process_grid.h"
+#include "parallel/rank_reports.h"
 
 namespace skein {
 namespace {
@@ -284,6 +285,25 @@ TEST_F(MissingRankTest, APeerThatIsAheadIsNoError) {
         for (int call = kCalls; call-- > 0;) pending[static_cast<std::size_t>(call)].wait();
     } else {
         for (int call = 0; call < kCalls; ++call) start(call).wait();
+    }
+    meet();
+}
+
+TEST_F(MissingRankTest, OneWhoseQuestionWasAnsweredIsTheOneWhoSpeaks) {
+    RankReports reports;
+    const RankReport mine{rank_, {}, "here"};
+    const std::array<int, 1> first{0}, last{last_};
+    if (rank_ == last_) {
+        EXPECT_EQ(reports.ask(mine, first, 60.0).speaker, last_);
+    } else if (rank_ == 0) {
+        bool asked = false;
+        const auto answer = [&] {
+            asked = true;
+            return mine;
+        };
+        while (!asked) reports.answer(answer);
+        // the other one may have said its line by now
+        EXPECT_EQ(reports.ask(mine, last, 60.0).speaker, last_);
     }
     meet();
 }
