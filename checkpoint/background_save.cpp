@@ -15,7 +15,8 @@
 namespace skein {
 namespace {
 
-// What a rank tells of its part: one of these, and the errand's result.
+// What a rank tells of its part: one of these, and when it is over the seconds that it took, a space and the
+// errand's result.
 constexpr char kBusy = 'b', kDone = 'd', kFailed = 'f';
 // Ranks that wait for each other's disks say so often that none of them can be taken for one that is gone.
 constexpr std::chrono::milliseconds kBetweenMessages{100};
@@ -51,6 +52,7 @@ Manifest assemble(const CheckpointState& state, const std::vector<SharePiece>& p
 void BackgroundSave::start(Communicator& world, const CheckpointState& state,
                            const std::vector<SharePiece>& shares, Staging* staging) {
     name_ = checkpoint_name(state.run.step);
+    seconds_ = 0.0;
     phase_ = world.size() == 1 ? Phase::kPublishing : Phase::kPreparing;
     try {
         own_ = pieces_of_rank(world.rank(), state.tensors, shares);
@@ -84,7 +86,8 @@ void BackgroundSave::enter(Communicator& world, Phase phase) {
 }
 
 void BackgroundSave::prepare() {
-    sequence_ = folder_.prepare(name_, notes_);
+    // a manifest that cannot be read at the moment does not give its number to another
+    sequence_ = std::max(folder_.prepare(name_, notes_), sequence_ + 1);
 }
 
 std::string BackgroundSave::write(int rank, const std::stop_token& stop) const {
@@ -115,27 +118,34 @@ std::optional<SaveOutcome> BackgroundSave::move_on(Communicator& world) {
                is_known = phase_ == Phase::kDraining || phase_ == Phase::kClearing;
     std::string mine(1, !is_over ? kBusy : errand_.has_failed() ? kFailed : kDone);
     if (is_over) {
-        mine += errand_.result();
+        mine += text(errand_.seconds(), " ", errand_.result());
         for (const std::string& note : std::exchange(notes_, {}))
             if (warn_) warn_(note);
     }
     told_ = world.all_gather_text(mine);
     bool is_any_busy = false;
     int failed = -1;
+    double slowest = 0.0;
     for (std::size_t rank = told_.size(); rank-- > 0;) {
         const char state = told_[rank].front();
-        told_[rank].erase(0, 1);
-        is_any_busy |= state == kBusy;
+        if (state == kBusy) {
+            is_any_busy = true;
+            continue;
+        }
+        const std::size_t space = told_[rank].find(' ');
+        slowest = std::max(slowest, std::stod(told_[rank].substr(1, space - 1)));
+        told_[rank].erase(0, space + 1);
         if (state == kFailed) failed = static_cast<int>(rank);
     }
     if (failed >= 0 && !is_known) {
-        const SaveOutcome outcome{"", failed, told_[static_cast<std::size_t>(failed)]};
+        const SaveOutcome outcome{"", failed, told_[static_cast<std::size_t>(failed)], 0.0};
         errand_.ask_to_stop();
         phase_ = Phase::kDraining;
         if (!is_any_busy) enter(world, Phase::kClearing);
         return outcome;
     }
     if (is_any_busy) return std::nullopt;
+    seconds_ += slowest;
     switch (phase_) {
         case Phase::kPreparing:
             enter(world, Phase::kWriting);
@@ -148,7 +158,7 @@ std::optional<SaveOutcome> BackgroundSave::move_on(Communicator& world) {
             break;
         case Phase::kPublishing:
             phase_ = Phase::kNone;
-            return SaveOutcome{folder_.place(name_), -1, {}};
+            return SaveOutcome{folder_.place(name_), -1, {}, seconds_};
         case Phase::kClearing:
         case Phase::kNone:
             phase_ = Phase::kNone;

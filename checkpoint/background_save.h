@@ -28,6 +28,7 @@ struct SaveOutcome {
     std::string folder;    ///< where the checkpoint is; empty when it was not saved
     int failed_rank = -1;  ///< the first rank that did not succeed
     std::string message;   ///< what went wrong there, in one line
+    double seconds = 0.0;  ///< that its phases took, each by the slowest rank; not what lay between them
     explicit operator bool() const { return failed_rank < 0; }
 };
 
@@ -80,6 +81,7 @@ class BackgroundSave {
     std::vector<SharePiece> shares_;
     std::vector<RankPiece> own_;
     std::vector<std::string> told_;  // by the ranks, of the last phase
+    double seconds_ = 0.0;           // of the phases that are over
     // of the errand that is under way, or else of the caller:
     std::uint64_t sequence_ = 0;
     std::vector<std::string> notes_;

@@ -93,9 +93,9 @@ std::vector<std::string> choices(const std::string& path, const Warn& warn) {
         if (std::find(out.begin(), out.end(), folder + "/" + name) == out.end())
             out.push_back(folder + "/" + name);
     };
-    for (const CheckpointEntry& newer : entries)
+    if (const auto& best = entries.front().best)  // an older manifest's is of another measure, or was beaten
         for (const CheckpointEntry& entry : entries)
-            if (newer.best && entry.step == newer.best->step) add(entry.name);
+            if (entry.step == best->step) add(entry.name);
     for (const CheckpointEntry& entry : entries) add(entry.name);
     return out;
 }
@@ -188,7 +188,8 @@ std::vector<CheckpointEntry> list_checkpoints(const std::string& folder, const W
     }
     if (failure) throw IoError(text("list ", folder, ": ", failure.message()));
     std::sort(out.begin(), out.end(), [](const CheckpointEntry& a, const CheckpointEntry& b) {
-        return a.sequence != b.sequence ? a.sequence > b.sequence : a.name < b.name;
+        if (a.sequence != b.sequence) return a.sequence > b.sequence;
+        return a.step != b.step ? a.step > b.step : a.name < b.name;
     });
     return out;
 }

@@ -14,6 +14,7 @@ namespace {
 
 constexpr const char* kTemporary = ".tmp";
 constexpr const char* kReplaced = ".replaced";
+constexpr const char* kLeft = ".left";
 
 bool exists(const std::string& path) {
     std::error_code ignored;
@@ -35,21 +36,28 @@ std::string not_removed(const std::exception& error) {
     return text("checkpoints: cannot clean up: ", error.what());
 }
 
+/// PATH + SUFFIX, or with -2, -3, ... if that is there, and `end` behind it.
+std::string free_name(const std::string& path, const std::string& suffix, const std::string& end = "") {
+    std::string name = path + suffix + end;
+    for (int i = 2; exists(name); ++i) name = text(path, suffix, "-", i, end);
+    return name;
+}
+
 }  // namespace
+
+void CheckpointFolder::check_ours() const {
+    if (is_ours_ && !is_ours_())
+        throw IoError(text(path_, ": another process has taken over this run; left alone"));
+}
 
 std::string CheckpointFolder::temporary(const std::string& name) const {
     return place(name) + kTemporary;
 }
 
 std::uint64_t CheckpointFolder::prepare(const std::string& name, std::vector<std::string>& notes) const {
+    check_ours();
     create_folders(system_, path_);
-    std::vector<std::string> leftovers;
-    for (const auto& entry : std::filesystem::directory_iterator(path_))
-        if (const std::string found = entry.path().filename().string();
-            found.starts_with("step-") && found.ends_with(kTemporary))
-            leftovers.push_back(found);
-    for (const std::string& leftover : leftovers) remove_folder(system_, path_ + "/" + leftover);
-
+    remove_leftovers(name, notes);
     std::uint64_t sequence = 1;
     for (const CheckpointEntry& entry : list_checkpoints(path_, nullptr))
         sequence = std::max(sequence, entry.sequence + 1);
@@ -58,13 +66,33 @@ std::uint64_t CheckpointFolder::prepare(const std::string& name, std::vector<std
     return sequence;
 }
 
+/// A file that somebody holds open (NFS) or may not be removed does not keep the run from saving.
+void CheckpointFolder::remove_leftovers(const std::string& name, std::vector<std::string>& notes) const {
+    std::vector<std::string> leftovers;
+    for (const auto& entry : std::filesystem::directory_iterator(path_))
+        if (const std::string found = entry.path().filename().string();
+            found.starts_with("step-") && found.ends_with(kTemporary))
+            leftovers.push_back(found);
+    for (const std::string& leftover : leftovers) {
+        const std::string path = place(leftover);
+        try {
+            remove_folder(system_, path);
+        } catch (const IoError& error) {
+            notes.push_back(not_removed(error));
+            if (path != temporary(name)) continue;
+            const std::string aside = free_name(place(name), kLeft, kTemporary);
+            if (system_.rename(path.c_str(), aside.c_str()) != 0)
+                throw_errno("rename " + path + " to", aside);
+        }
+    }
+}
+
 void CheckpointFolder::set_bad_aside(const std::string& name, std::vector<std::string>& notes) const {
     const std::string path = place(name);
     if (!exists(path)) return;
     const std::string fault = fault_of(path);
     if (fault.empty()) return;
-    std::string aside = path + ".bad";
-    for (int i = 2; exists(aside); ++i) aside = text(path, ".bad-", i);
+    const std::string aside = free_name(path, ".bad");
     rename_durable(system_, path, aside);
     notes.push_back(text("checkpoint ", path, " is set aside as ", aside, ": ", fault));
 }
@@ -91,6 +119,7 @@ void CheckpointFolder::write_side_files(const std::string& temporary, const std:
 
 void CheckpointFolder::publish(const std::string& name, Manifest manifest,
                                const std::vector<SideFile>& tokenizer) const {
+    check_ours();
     const std::string written = temporary(name);
     write_side_files(written, tokenizer, manifest);
     FileWriter writer(system_, written + "/" + std::string(kManifestName));
@@ -103,8 +132,9 @@ void CheckpointFolder::publish(const std::string& name, Manifest manifest,
 void CheckpointFolder::give_name(const std::string& name) const {
     const std::string path = place(name), written = temporary(name), replaced = path + kReplaced;
     sync_folder(system_, written);
+    check_ours();
     const bool replaces = exists(path);  // and is good: a bad one was set aside
-    if (replaces) remove(name + kReplaced);
+    if (replaces) clear(name + kReplaced);
     try {
         if (replaces) rename_durable(system_, path, replaced);
         if (system_.rename(written.c_str(), path.c_str()) != 0)
@@ -119,6 +149,7 @@ void CheckpointFolder::give_name(const std::string& name) const {
 void CheckpointFolder::retire(const std::string& newest, const std::optional<BestMetric>& best,
                               std::vector<std::string>& notes) const {
     try {
+        check_ours();
         int kept = 0;
         for (const CheckpointEntry& entry : list_checkpoints(path_, nullptr)) {
             const bool is_current = entry.name == checkpoint_name(entry.step);
@@ -133,16 +164,28 @@ void CheckpointFolder::retire(const std::string& newest, const std::optional<Bes
 
 void CheckpointFolder::discard(const std::string& name, std::vector<std::string>& notes) const {
     try {
+        check_ours();
         remove_folder(system_, temporary(name));
     } catch (const std::exception& error) {
         notes.push_back(not_removed(error));
     }
 }
 
+/// Nothing has that name any more; what of it cannot be removed is left to the next save.
+void CheckpointFolder::clear(const std::string& name) const {
+    try {
+        remove(name);
+    } catch (const IoError&) {
+        if (exists(place(name))) throw;
+    }
+}
+
 /// Removes a checkpoint so that it is none from the first moment on.
 void CheckpointFolder::remove(const std::string& name) const {
-    const std::string path = place(name), leaving = path + kTemporary;
+    const std::string path = place(name);
     if (!exists(path)) return;
+    const std::string leaving =
+        exists(temporary(name)) ? free_name(path, kLeft, kTemporary) : temporary(name);
     if (system_.rename(path.c_str(), leaving.c_str()) != 0) throw_errno("rename " + path + " to", leaving);
     remove_folder(system_, leaving);
 }

@@ -4,8 +4,8 @@
 
 namespace skein {
 
-CheckpointStore::CheckpointStore(std::string folder, int keep, Warn warn, FileSystem& system)
-    : folder_(std::move(folder), keep, system), warn_(std::move(warn)) {
+CheckpointStore::CheckpointStore(std::string folder, int keep, Warn warn, FileSystem& system, IsOurs is_ours)
+    : folder_(std::move(folder), keep, system, std::move(is_ours)), warn_(std::move(warn)) {
     if (keep < 1) throw ConfigError(text("checkpoint.keep: found ", keep, ", wanted at least 1"));
 }
 

@@ -16,15 +16,17 @@ namespace skein {
 /// call fails, a good checkpoint that was there remains, and a folder is taken for a checkpoint only when all
 /// of it was durable. Writing needs the run's lock (run_lock.h).
 ///
-/// Names in the folder: step-NNNNNNNN is a checkpoint. *.tmp is one being written or being removed; what a
-/// dead process left of these goes away at the next save. step-N.replaced is a good one whose step is being
-/// saved again. step-N.bad, .bad-2, ... did not verify when the step was saved again; they stay for people to
-/// look at.
+/// Names in the folder: step-NNNNNNNN is a checkpoint. *.tmp is one being written or being removed; what was
+/// left of these goes away at the next save, or at the first one that can remove it. step-N.replaced is a
+/// good one whose step is being saved again. step-N.bad, .bad-2, ... did not verify when the step was saved
+/// again; they stay for people to look at.
 class CheckpointStore {
   public:
     /// Keeps the `keep` (at least 1) newest checkpoints, and the best one beside them. `warn` is called on
-    /// rank 0. `system` outlives this.
-    CheckpointStore(std::string folder, int keep, Warn warn, FileSystem& system = FileSystem::real());
+    /// rank 0. `system` outlives this. `is_ours`, which may be asked in any thread, tells on rank 0 whether
+    /// the run's lock is still held: a save ends with an error where it is not; null: it is.
+    CheckpointStore(std::string folder, int keep, Warn warn, FileSystem& system = FileSystem::real(),
+                    IsOurs is_ours = {});
 
     const std::string& folder() const { return folder_.path(); }
 

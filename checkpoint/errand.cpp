@@ -10,12 +10,14 @@ void Errand::begin(Work work) {
     failed_ = false;
     try {
         thread_ = std::jthread([this, work = std::move(work)](const std::stop_token& stop) {
+            const auto start = std::chrono::steady_clock::now();
             try {
                 result_ = work(stop);
             } catch (const std::exception& error) {
                 failed_ = true;
                 result_ = error.what();
             }
+            seconds_ = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
             const std::lock_guard lock(ending_);
             over_.store(true, std::memory_order_release);
             ended_.notify_all();
@@ -32,6 +34,7 @@ void Errand::wait_for(std::chrono::milliseconds most) {
 
 void Errand::skip(std::string result) {
     failed_ = false;
+    seconds_ = 0.0;
     result_ = std::move(result);
     over_.store(true, std::memory_order_relaxed);
 }

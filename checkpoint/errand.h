@@ -30,6 +30,7 @@ class Errand {
     bool has_failed() const { return failed_; }
     /// What it gave, or the error's message.
     const std::string& result() const { return result_; }
+    double seconds() const { return seconds_; }
 
   private:
     std::atomic<bool> over_{true};
@@ -37,6 +38,7 @@ class Errand {
     std::condition_variable ended_;
     bool failed_ = false;
     std::string result_;
+    double seconds_ = 0.0;
     std::jthread thread_;  // last: it is joined first
 };
 

@@ -102,11 +102,19 @@ std::string describe(const std::optional<LockOwner>& owner) {
 
 enum class Verdict { kAlive, kDead, kUnknown };
 
+/// Of this machine.
+Verdict verdict_of_process(const LockOwner& owner) {
+    if (const auto start = start_of(owner.pid))
+        return *start == owner.started ? Verdict::kAlive : Verdict::kDead;
+    // /proc may hide other users' processes (hidepid), of which kill says that they may not be signalled
+    const bool is_hidden = ::kill(static_cast<pid_t>(owner.pid), 0) != 0 && errno == EPERM;
+    return is_hidden ? Verdict::kUnknown : Verdict::kDead;
+}
+
 Verdict judge(const std::optional<LockOwner>& owner, const LockOwner& me) {
     if (!owner) return Verdict::kUnknown;
     if (!me.job.empty() && owner->job == me.job && me.restarts > owner->restarts) return Verdict::kDead;
-    if (owner->host == me.host && owner->boot_id == me.boot_id)
-        return start_of(owner->pid) == owner->started ? Verdict::kAlive : Verdict::kDead;
+    if (owner->host == me.host && owner->boot_id == me.boot_id) return verdict_of_process(*owner);
     return Verdict::kUnknown;
 }
 

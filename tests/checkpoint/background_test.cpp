@@ -181,5 +181,21 @@ TEST(BackgroundSave, WithoutRoomForItsCopyFailsOnThatRankAlone) {
     });
 }
 
+TEST(BackgroundSave, IsNewerThanOneWhoseManifestCannotBeReadJustNow) {
+    const TemporaryFolder folder;
+    SoloCommunicator alone;
+    const auto saving = CheckpointStore(folder / "c", 9, nullptr).background();
+    for (const std::uint64_t step : {20, 10}) {
+        const ExampleState example(step);
+        saving->start(alone, example.state, agree_on_shares(alone, example.state.tensors), nullptr);
+        const auto outcome = saving->finish(alone);
+        ASSERT_TRUE(outcome && *outcome);
+        EXPECT_GT(outcome->seconds, 0.0);
+        if (step == 20) fs::rename(folder / "c/step-00000020/manifest.json", folder / "away");
+    }
+    fs::rename(folder / "away", folder / "c/step-00000020/manifest.json");
+    EXPECT_EQ(newest_checkpoint(alone, folder / "c", nullptr)->manifest().run.step, 10u);
+}
+
 }  // namespace
 }  // namespace skein

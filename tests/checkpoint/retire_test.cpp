@@ -1,7 +1,11 @@
 #include <gtest/gtest.h>
 
+#include <cerrno>
 #include <filesystem>
+#include <fstream>
 #include <set>
+#include <string>
+#include <vector>
 
 #include "checkpoint/checkpoint_store.h"
 #include "model/base/error.h"
@@ -90,6 +94,60 @@ TEST_F(Retire, LeavesOtherPeoplesFoldersAlone) {
     fs::create_directories(checkpoints_ + "/step-00000009.tmp/inside");
     for (const std::uint64_t step : {1, 2, 3}) save(step, std::nullopt, 1);
     EXPECT_EQ(names(), (Names{"notes.tmp", "step-00000001.bad", "step-00000003"}));
+}
+
+TEST_F(Retire, TakesTheNewestWhereThatKnowsOfNoBest) {
+    save(1, 1);
+    save(2);  // what was best before was measured otherwise
+    EXPECT_EQ(found(), 2u);
+}
+
+/// Some files cannot be removed: somebody holds them open on NFS, or they are another user's.
+class Clinging final : public FileSystem {
+  public:
+    int unlink(const char* path) override {
+        if (std::string(path).find("clinging") == std::string::npos) return FileSystem::unlink(path);
+        errno = EBUSY;
+        return -1;
+    }
+};
+
+TEST_F(Retire, WhatCannotBeRemovedKeepsNothingFromBeingSaved) {
+    save(1);
+    for (const char* left : {"/step-00000001.tmp", "/step-00000002.tmp"}) {
+        fs::create_directories(checkpoints_ + left);
+        std::ofstream(checkpoints_ + left + "/clinging") << "x";
+    }
+    Clinging system;
+    std::vector<std::string> said;
+    const Warn warn = [&](const std::string& line) { said.push_back(line); };
+    for (const std::uint64_t step : {2, 3}) {
+        const ExampleState example(step);
+        const SaveOutcome outcome =
+            CheckpointStore(checkpoints_, 1, warn, system).save(alone_, example.state);
+        EXPECT_TRUE(outcome) << outcome.message;
+        EXPECT_EQ(newest(), step);
+        ASSERT_FALSE(said.empty());
+        EXPECT_NE(said[0].find("cannot clean up"), std::string::npos) << said[0];
+        EXPECT_NE(said[0].find("clinging"), std::string::npos) << said[0];
+    }
+    EXPECT_EQ(names(), (Names{"step-00000001.tmp", "step-00000002.left.tmp", "step-00000003"}));
+}
+
+TEST_F(Retire, NothingChangesOnceTheRunIsAnothers) {
+    save(1);
+    save(2);
+    for (const int asked : {0, 1, 2, 3}) {  // it is, so many times
+        SCOPED_TRACE(asked);
+        const ExampleState example(3);
+        int left = asked;
+        const SaveOutcome outcome = CheckpointStore(checkpoints_, 1, nullptr, FileSystem::real(), [&] {
+                                        return left-- > 0;
+                                    }).save(alone_, example.state);
+        EXPECT_EQ(bool(outcome), asked == 3) << outcome.message;
+        EXPECT_TRUE(names().contains("step-00000001") && names().contains("step-00000002"));
+        EXPECT_EQ(newest(), asked == 3 ? 3u : 2u);
+    }
 }
 
 }  // namespace
