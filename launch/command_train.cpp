@@ -1,6 +1,8 @@
 #include <cstdio>
+#include <cstdlib>
 #include <filesystem>
 #include <iostream>
+#include <string_view>
 
 #include "launch/commands.h"
 #include "launch/device.h"
@@ -120,6 +122,12 @@ void print_plan(const Arguments& arguments, int ranks) {
     if (limit > 0) run.check_fits(limit, text("--", kDeviceMemory));
 }
 
+/// Then a SIGTERM to all ranks is how a job is stopped, and not, as mpirun's, a sign that a rank is gone.
+bool is_started_by_srun() {
+    const char* name_space = std::getenv("PMIX_NAMESPACE");
+    return name_space && std::string_view(name_space).starts_with("slurm.");
+}
+
 /// Of the ranks that know of the error the one that tells it writes to OUT/runs.jsonl how the run ended.
 void note_failure(Trainer& trainer, const Ranks& ranks) {
     try {
@@ -149,7 +157,8 @@ int run_train(const Arguments& arguments, Ranks& ranks) {
     const StopSignal stop;  // also knows of those that came before
     Patience& patience = ranks.session().patience();
     patience.asked_to_end = StopSignal::terminated;
-    patience.remark = [](const std::string& line) { std::cerr << "skein train: " << line << std::endl; };
+    if (!is_started_by_srun())
+        patience.remark = [](const std::string& line) { std::cerr << "skein train: " << line << std::endl; };
     Progress progress(stderr, arguments.config.log.plain_seconds);
     TrainObserver observer;
     if (ranks.is_first()) observer.step = [&](const TrainProgress& at) { progress.show(progress_line(at)); };

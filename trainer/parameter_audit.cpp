@@ -5,6 +5,8 @@
 
 #include "model/base/error.h"
 #include "model/base/hash.h"
+#include "trainer/model_state.h"
+#include "trainer/parameter_digest.h"
 
 namespace skein {
 namespace {
@@ -23,20 +25,42 @@ std::size_t first_difference(const ParameterDigests& one, const ParameterDigests
 
 }  // namespace
 
-std::string difference_of_replicas(const ParameterList& parameters, const ParameterDigests& of_parts,
+std::vector<ReplicatedTensor> replicated_state(const ParameterList& parameters, const Optimizer& optimizer,
+                                               bool sharded) {
+    std::vector<ReplicatedTensor> state;
+    const auto add = [&](const std::string& name, const Tensor& value) {
+        if (value) state.push_back({name, value});
+    };
+    for (std::size_t i = 0; i < parameters.size(); ++i) {
+        const Leaf& leaf = parameters[i].leaf;
+        const std::string name = std::string(kParametersPrefix) + parameters[i].name;
+        add(name, leaf.value);
+        add(name + " in 16 bits", leaf.copy);
+    }
+    for (std::size_t run = 0; run < optimizer.runs().size() && !sharded; ++run) {
+        const std::string& name = parameters[optimizer.runs()[run].parameter].name;
+        add("moment1/" + name, optimizer.moment1(run));
+        add("moment2/" + name, optimizer.moment2(run));
+    }
+    return state;
+}
+
+std::string difference_of_replicas(Stream& stream, std::span<const ReplicatedTensor> state,
                                    Communicator& group, const std::string& me) {
-    const std::vector<std::string> totals =
-        group.all_gather_text(hash_hex(std::as_bytes(std::span(of_parts))));
+    std::vector<Tensor> tensors;
+    for (const ReplicatedTensor& one : state) tensors.push_back(one.value);
+    const ParameterDigests mine = digests_of_tensors(stream, tensors);
+    const std::vector<std::string> totals = group.all_gather_text(hash_hex(std::as_bytes(std::span(mine))));
     if (std::ranges::all_of(totals, [&](const auto& other) { return other == totals[0]; })) return {};
 
-    const std::vector<ParameterDigests> digests = gather_digests(group, of_parts);
+    const std::vector<ParameterDigests> digests = gather_digests(group, mine);
     const std::vector<std::string> names = group.all_gather_text(me);
     const auto like = [&](const ParameterDigests& wanted) { return std::ranges::count(digests, wanted); };
     const ParameterDigests& common =
         *std::ranges::max_element(digests, {}, [&](const ParameterDigests& one) { return like(one); });
     const bool is_majority = 2 * like(common) > std::ssize(digests);
     std::vector<std::string> odd;
-    std::size_t first = parameters.size(), rank = 0;
+    std::size_t first = state.size(), rank = 0;
     for (std::size_t i = 0; i < digests.size(); ++i) {
         if (digests[i] != common && first_difference(common, digests[i]) < first) {
             first = first_difference(common, digests[i]);
@@ -44,13 +68,13 @@ std::string difference_of_replicas(const ParameterList& parameters, const Parame
         }
         if (digests[i] != common || !is_majority) odd.push_back(names[i]);
     }
-    const std::string place = text("first in ", parameters[first].name, ", whose hash is ",
+    const std::string place = text("first in ", state[first].name, ", whose hash is ",
                                    digest_text(digests[rank][first]), " on ", names[rank]);
     if (!is_majority)
-        return text(listed(odd), " differ in their parameters, ", place, " and ", digest_text(common[first]),
-                    " on ", names[static_cast<std::size_t>(&common - digests.data())]);
+        return text(listed(odd), " differ, ", place, " and ", digest_text(common[first]), " on ",
+                    names[static_cast<std::size_t>(&common - digests.data())]);
     return text(listed(odd), odd.size() == 1 ? " differs" : " differ", " from the ", like(common),
-                " others in the parameters, ", place, " and ", digest_text(common[first]), " on those");
+                " others, ", place, " and ", digest_text(common[first]), " on those");
 }
 
 }  // namespace skein

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cstdio>
 #include <span>
+#include <utility>
 
 #include "model/base/hash.h"
 #include "model/kernels/digest.h"
@@ -28,22 +29,36 @@ kernels::DigestArgs args_of(const Parameter& parameter) {
     return args;
 }
 
-}  // namespace
-
-ParameterDigests digests_of_parts(Stream& stream, const ParameterList& parameters) {
-    const auto count = static_cast<std::int64_t>(parameters.size());
-    const Tensor sums = Tensor::zeros(stream, DType::i64, {count});
-    for (std::int64_t i = 0; i < count; ++i) {
-        kernels::DigestArgs args = args_of(parameters[static_cast<std::size_t>(i)]);
-        if (args.count == 0) continue;
-        args.sum = reinterpret_cast<std::uint64_t*>(sums.data<std::int64_t>()) + i;
-        stream.run([&](auto& s) { kernels::digest(s, args); });
+ParameterDigests digests_of(Stream& stream, std::vector<kernels::DigestArgs> all) {
+    const Tensor sums = Tensor::zeros(stream, DType::i64, {std::ssize(all)});
+    auto* next = reinterpret_cast<std::uint64_t*>(sums.data<std::int64_t>());
+    for (kernels::DigestArgs& args : all) {
+        args.sum = next++;
+        if (args.count > 0) stream.run([&](auto& s) { kernels::digest(s, args); });
     }
     const Tensor found = on_host(stream, sums);
     ParameterDigests digests;
     for (const std::int64_t sum : found.span<std::int64_t>())
         digests.push_back(static_cast<std::uint64_t>(sum));
     return digests;
+}
+
+}  // namespace
+
+ParameterDigests digests_of_parts(Stream& stream, const ParameterList& parameters) {
+    std::vector<kernels::DigestArgs> all;
+    for (std::size_t i = 0; i < parameters.size(); ++i) all.push_back(args_of(parameters[i]));
+    return digests_of(stream, std::move(all));
+}
+
+ParameterDigests digests_of_tensors(Stream& stream, std::span<const Tensor> tensors) {
+    std::vector<kernels::DigestArgs> all;
+    for (const Tensor& tensor : tensors) {
+        kernels::DigestArgs& args = all.emplace_back();
+        args.x = tensor.operand();
+        args.count = args.run = args.stride = tensor.elements();
+    }
+    return digests_of(stream, std::move(all));
 }
 
 std::vector<ParameterDigests> gather_digests(Communicator& group, const ParameterDigests& mine) {

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstdint>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -17,6 +18,9 @@ using ParameterDigests = std::vector<std::uint64_t>;
 
 /// Of this rank's part of each. Waits for all that was queued on the stream.
 ParameterDigests digests_of_parts(Stream& stream, const ParameterList& parameters);
+
+/// Of the elements of any tensors, each by their own places. Waits likewise.
+ParameterDigests digests_of_tensors(Stream& stream, std::span<const Tensor> tensors);
 
 /// Of the whole parameters: the sums of what the ranks of a tensor-parallel group have; null: this rank has
 /// them whole. Collective over the group, which moves the host's memory.

@@ -41,7 +41,7 @@ ParameterUpdate::ParameterUpdate(const OptimizerSection& section, ParameterList&
     places_ = Tensor::from<std::int32_t>(stream, {std::ssize(plan_->places)}, plan_->places);
 }
 
-void ParameterUpdate::begin_step() {
+void ParameterUpdate::take_values() {
     if (plan_) optimizer_->take_masters();
 }
 

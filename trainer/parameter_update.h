@@ -21,9 +21,10 @@ class ParameterUpdate {
     ParameterUpdate(const OptimizerSection& section, ParameterList& parameters, Stream& stream,
                     GradientSync& sync, Communicator& data, Communicator* gradients);
 
-    /// To be called before the first use of the parameters in a step: what the values are by then is what the
-    /// updates go on from. With a sharded sync, 16-bit copies are all that is left of whole parameters.
-    void begin_step();
+    /// What the values are by then is what the updates go on from. With a sharded sync, 16-bit copies are all
+    /// that is left of whole parameters. To be called before the first use of the parameters in a step; all
+    /// but the first call do nothing.
+    void take_values();
     /// f64: the squares of the gradients that the sync left, summed over the fixed blocks of each parameter,
     /// in order: all of this rank's parameters' blocks, whoever updates them. Collective over the data group.
     Tensor square_sums();

@@ -53,7 +53,7 @@ void Trainer::evaluate_now() {
     patience().set_phase("evaluation at step", step);
     const auto begin = Clock::now();
     const RunClock::Scope evaluates(clock_, TimeUse::kEvaluating);
-    together_([&] { evaluation_ = evaluate(*objective_, *stream_, *data_group_, *validation_data_); });
+    end_together([&] { evaluation_ = evaluate(*objective_, *stream_, *data_group_, *validation_data_); });
     if (time_limit_) time_limit_->evaluation_took(seconds_since(begin));
     if (log_) log_->evaluation(step, *evaluation_);
     say(text("step ", step, ": validation loss ", evaluation_->loss, ", perplexity ",
@@ -67,6 +67,17 @@ void Trainer::evaluate_now() {
     before_best_ = {std::exchange(state_.best, BestMetric{evaluation_->loss, state_.step}),
                     std::exchange(state_.patience, 0)};
     save();
+}
+
+void Trainer::end_together(const std::function<void()>& part) {
+    try {
+        together_(part);
+    } catch (const MpiError&) {  // there is nobody to do it with
+        throw;
+    } catch (...) {  // on all ranks
+        finish_save();
+        throw;
+    }
 }
 
 bool Trainer::out_of_patience() const {
@@ -160,8 +171,7 @@ TrainProgress Trainer::finish_step() {
         });
     look_after_save(outcome.flags);
     if ((outcome.flags & kUnreadFlag) != 0) {
-        finish_save();
-        together_([&] {
+        end_together([&] {
             if (started.unread) std::rethrow_exception(started.unread);
         });
     }
@@ -242,9 +252,7 @@ TrainResult Trainer::run(const StopSignal& stop) {
     if (hopeless == 0)
         save_last();
     else
-        finish_save();
-    if (hopeless > 0)
-        together_([&] {
+        end_together([&] {
             throw Error(text("train: ", hopeless, " steps in a row had no finite loss and gradient",
                              hopeless_where, " (--train.max-skipped); ",
                              newest_checkpoint_.empty() ? "there is no checkpoint"

@@ -133,6 +133,8 @@ class Trainer {
     void load_weights(const std::string& from);
     void start_log(const std::optional<Checkpoint>& from);
     bool out_of_patience() const;
+    /// together_, where a failure ends the run: what is being saved is saved first.
+    void end_together(const std::function<void()>& part);
     void start_step(Prefetcher<Batch>& batches, const StopSignal& stop);
     /// Tells of the oldest step that was started.
     TrainProgress finish_step();

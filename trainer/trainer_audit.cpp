@@ -23,18 +23,13 @@ void Trainer::audit() {
     if (config_.checkpoint.audit == 0 || data_group_->size() == 1) return;
     if (std::exchange(audited_step_, state_.step) == state_.step) return;  // a save may follow an audit
     patience().set_phase("audit at step", static_cast<std::int64_t>(state_.step));
-    const std::string difference =
-        difference_of_replicas(parameters(), digests_of_parts(*stream_, parameters()), *data_group_,
-                               request_.name_of_rank(world_.rank()));
-    try {
-        together_([&] {  // each data-parallel group has its own
-            if (!difference.empty())
-                throw ReplicaError(text("audit at step ", state_.step, ": ", difference));
-        });
-    } catch (...) {  // on all ranks; what is being saved was audited before
-        finish_save();
-        throw;
-    }
+    const std::string difference = difference_of_replicas(
+        *stream_,
+        replicated_state(parameters(), training_step_->optimizer(), training_step_->sync().sharded()),
+        *data_group_, request_.name_of_rank(world_.rank()));
+    end_together([&] {  // each data-parallel group has its own; what is being saved was audited before
+        if (!difference.empty()) throw ReplicaError(text("audit at step ", state_.step, ": ", difference));
+    });
 }
 
 }  // namespace skein

@@ -106,8 +106,7 @@ void Trainer::settle_save(const SaveOutcome& outcome) {
     if (outcome) {
         saved_step_ = saving_step_;
         newest_checkpoint_ = outcome.folder;
-        if (time_limit_)
-            time_limit_->save_took(std::chrono::duration<double>(Clock::now() - last_save_).count());
+        if (time_limit_) time_limit_->save_took(outcome.seconds);
         return;
     }
     why_not_saved_ = text(request_.name_of_rank(outcome.failed_rank), ": ", outcome.message);

@@ -21,6 +21,20 @@ namespace fs = std::filesystem;
 
 constexpr const char* kDataName = "data";
 
+// Or what may be one. Throws IoError where that cannot be known: a run that is there is not begun anew.
+bool holds_checkpoints(const std::string& folder) {
+    std::error_code error;
+    fs::directory_iterator entry(folder, error);
+    if (error == std::errc::no_such_file_or_directory) return false;
+    bool found = false;
+    for (; !error && entry != fs::directory_iterator(); entry.increment(error)) {
+        const fs::path name = entry->path().filename();
+        found |= name.string().starts_with("step-") && name.extension() != ".tmp";
+    }
+    if (error) throw IoError(text("train: cannot list ", folder, ": ", error.message()));
+    return found;
+}
+
 }  // namespace
 
 Trainer::Trainer(TrainRequest request, Communicator& world, Together together, TrainObserver observer)
@@ -72,19 +86,18 @@ Trainer::Trainer(TrainRequest request, Communicator& world, Together together, T
             load_weights(request_.init);
     });
     state.reset();
-    if (stream_->device() == Device::cpu)  // elsewhere tensors are copied for it
-        together_([&] { plan_saves(); });
     together_([&] {
         objective_->model().parameters().refresh_copies(*stream_);
-        start_log(from);
+        training_step_->take_values();
     });
+    if (writes() && stream_->device() == Device::cpu)  // elsewhere tensors are copied for it
+        together_([&] { plan_saves(); });
+    together_([&] { start_log(from); });
 }
 
 void Trainer::open_out() {
     if (world_.rank() != 0 || !writes()) return;
-    std::error_code error;
-    fs::create_directories(request_.out, error);
-    if (error) throw IoError(text("train: cannot make ", request_.out, ": ", error.message()));
+    create_folders(FileSystem::real(), request_.out);
     sign_of_life_ = last_sign_of_life(request_.out);
     LockOptions options;
     options.notice = [this](const std::string& line) { say(line); };
@@ -98,12 +111,9 @@ std::optional<Checkpoint> Trainer::find_start() {
     if (request_.resume != "auto" && request_.resume != "never")
         return find_checkpoint(world_, request_.resume, warn);
     bool has_any = false;
-    if (world_.rank() == 0) {
-        std::error_code ignored;
-        for (const fs::directory_entry& entry : fs::directory_iterator(checkpoints, ignored))
-            has_any |=
-                entry.path().filename().string().starts_with("step-") && entry.path().extension() != ".tmp";
-    }
+    together_([&] {
+        if (world_.rank() == 0) has_any = holds_checkpoints(checkpoints);
+    });
     has_any = world_.all_reduce_value(std::int64_t{has_any}, Reduction::kMax) != 0;
     if (!has_any) return std::nullopt;
     if (request_.resume == "never")
@@ -157,7 +167,8 @@ void Trainer::configure(const std::optional<Checkpoint>& from, const RankPlace& 
     stream_.emplace(place.gpu, request_.threads(config_.parallel.threads));
     saving_ = CheckpointStore(
                   request_.out + "/checkpoints", config_.checkpoint.keep,
-                  [this](const std::string& line) { say(line); }, *request_.files)
+                  [this](const std::string& line) { say(line); }, *request_.files,
+                  [this] { return !lock_ || lock_->advance(); })
                   .background();
     if (const auto peak = known_peak_flops(device_name(*stream_), config_.train.precision))
         peak_flops_ = *peak * world_.size();

@@ -203,7 +203,7 @@ void TrainingStep::start(const Batch& batch, std::int64_t step, std::uint64_t fl
     now.flags[static_cast<std::size_t>(world_.rank())] = flags;
 
     const Tensor losses = Tensor::empty(stream_, DType::f64, {batch.samples});
-    update_.begin_step();
+    update_.take_values();
     sync_.begin_step();
     if (tensor_) tensor_->forget_bytes();
     for (int lane = sync_.own_lanes().begin; lane < sync_.own_lanes().end; ++lane)

@@ -81,6 +81,10 @@ class TrainingStep {
     /// After the steps that were told of; 1 but for fp16.
     const LossScaleState& loss_scale() const { return known_.loss_scale; }
 
+    /// The parameters have what the run begins with: from now on a rank holds of their f32 values what the
+    /// updates need. The first start() does it as well.
+    void take_values() { update_.take_values(); }
+
     const Optimizer& optimizer() const { return update_.optimizer(); }
     const GradientSync& sync() const { return sync_; }
     /// Tokens of the largest pass, padding among them: below some 512, kernels are not at their best.

@@ -86,11 +86,12 @@ class Audit : public testing::Test {
         EXPECT_EQ(ended.code, 71) << ended.line;
         if (session_.rank() != 0) return;
         const std::string me = session_.host_of(0);
-        const std::string begin =
-            session_.size() == 2 ? "rank 0 on " + me + " and rank 1 on " + me + " differ in their parameters"
-                                 : "rank " + std::to_string(odd) + " on " + me + " differs from the " +
-                                       std::to_string(session_.size() - 1) + " others in the parameters";
-        EXPECT_NE(ended.line.find("skein try: audit at step " + step + ": " + begin + ", first in " + name_),
+        const std::string begin = session_.size() == 2
+                                      ? "rank 0 on " + me + " and rank 1 on " + me + " differ"
+                                      : "rank " + std::to_string(odd) + " on " + me + " differs from the " +
+                                            std::to_string(session_.size() - 1) + " others";
+        EXPECT_NE(ended.line.find("skein try: audit at step " + step + ": " + begin +
+                                  ", first in parameters/" + name_),
                   std::string::npos)
             << ended.line;
         EXPECT_EQ(checkpoints(), std::set<std::string>{"step-00000005"});

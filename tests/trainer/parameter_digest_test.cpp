@@ -1,5 +1,9 @@
 #include "trainer/parameter_digest.h"
 
+#include <map>
+#include <set>
+#include <string>
+
 #include "tests/support/thread_ranks.h"
 #include "tests/trainer/small_training.h"
 #include "trainer/parameter_audit.h"
@@ -101,21 +105,46 @@ TEST(ParameterDigest, IsWrittenWithAllItsDigits) {
     EXPECT_EQ(digest_text(~std::uint64_t{0}), "ffffffffffffffff");
 }
 
-/// What an audit says where these ranks have a flipped bit in these parameters.
-std::string audit(int ranks, const std::map<int, std::size_t>& flips) {
+/// What an audit says where these ranks have a flipped bit in these of the replicated tensors.
+std::string audit(int ranks, const std::map<int, std::size_t>& flips, const char* precision = "fp32") {
     std::vector<std::string> said(static_cast<std::size_t>(ranks));
     on_ranks(ranks, [&](Communicator& data) {
-        Stream stream(1);
-        const auto objective = make_objective(stream, small_config().model, 3);
-        ParameterList& parameters = objective->model().parameters();
+        Training rank(small_config({{"train.precision", precision}, {"parallel.lanes", "8"}}), 3, &data);
+        rank.run(0);
+        const std::vector<ReplicatedTensor> state =
+            replicated_state(rank.parameters(), rank.step.optimizer(), false);
         if (const auto flip = flips.find(data.rank()); flip != flips.end())
-            flip_bit(parameters[flip->second].leaf.value, 0, data.rank() % 8);
-        said[static_cast<std::size_t>(data.rank())] =
-            difference_of_replicas(parameters, digests_of_parts(stream, parameters), data,
-                                   "rank " + std::to_string(2 * data.rank()) + " on host");
+            flip_bit(state.at(flip->second).value, 0, data.rank() % 8);
+        said[static_cast<std::size_t>(data.rank())] = difference_of_replicas(
+            rank.stream, state, data, "rank " + std::to_string(2 * data.rank()) + " on host");
     });
     for (const std::string& line : said) EXPECT_EQ(line, said[0]);
     return said[0];
+}
+
+std::vector<std::string> audited_names(const char* precision) {
+    Training one(small_config({{"train.precision", precision}}));
+    std::vector<std::string> names;
+    for (const ReplicatedTensor& tensor : replicated_state(one.parameters(), one.step.optimizer(), false))
+        names.push_back(tensor.name);
+    return names;
+}
+
+TEST(ParameterAudit, LooksAtAllThatIsSavedOfAnyOneRank) {
+    for (const char* precision : {"fp32", "bf16"}) {
+        const std::vector<std::string> names = audited_names(precision);
+        std::set<std::string> kinds;
+        for (std::size_t i = 0; i < names.size(); ++i) {
+            const std::string kind =
+                names[i].substr(0, names[i].find('/')) + (names[i].ends_with(" in 16 bits") ? "16" : "");
+            if (!kinds.insert(kind).second) continue;
+            const std::string line = audit(3, {{1, i}}, precision);
+            EXPECT_TRUE(line.starts_with("rank 2 on host differs from the 2 others, first in " + names[i] +
+                                         ", whose hash is "))
+                << line;
+        }
+        EXPECT_EQ(kinds.size(), precision == std::string("fp32") ? 3u : 4u);
+    }
 }
 
 TEST(ParameterAudit, HasNothingToSayOfEqualReplicas) {
@@ -123,28 +152,23 @@ TEST(ParameterAudit, HasNothingToSayOfEqualReplicas) {
     EXPECT_EQ(audit(4, {}), "");
 }
 
-TEST(ParameterAudit, NamesTheRanksThatDifferFromMostAndTheFirstParameter) {
-    Stream stream(1);
-    const auto objective = make_objective(stream, small_config().model, 3);
-    const auto name = [&](std::size_t i) { return objective->model().parameters()[i].name; };
+TEST(ParameterAudit, NamesTheRanksThatDifferFromMostAndTheFirstTensor) {
+    const std::vector<std::string> names = audited_names("fp32");
     for (const int odd : {0, 1, 2}) {
         const std::string line = audit(3, {{odd, 4}});
         const std::string wanted = "rank " + std::to_string(2 * odd) +
-                                   " on host differs from the 2 others in the parameters, first in " +
-                                   name(4) + ", whose hash is ";
+                                   " on host differs from the 2 others, first in " + names[4] +
+                                   ", whose hash is ";
         EXPECT_TRUE(line.starts_with(wanted)) << line;
     }
     const std::string line = audit(5, {{1, 6}, {4, 2}});
-    EXPECT_TRUE(
-        line.starts_with("rank 2 on host and rank 8 on host differ from the 3 others in the "
-                         "parameters, first in " +
-                         name(2) + ", whose hash is "))
+    EXPECT_TRUE(line.starts_with("rank 2 on host and rank 8 on host differ from the 3 others, first in " +
+                                 names[2] + ", whose hash is "))
         << line;
 }
 
 TEST(ParameterAudit, NamesAllWhereNoneIsInTheMajority) {
-    EXPECT_TRUE(
-        audit(2, {{1, 3}}).starts_with("rank 0 on host and rank 2 on host differ in their parameters"));
+    EXPECT_TRUE(audit(2, {{1, 3}}).starts_with("rank 0 on host and rank 2 on host differ, first in "));
     EXPECT_TRUE(audit(4, {{1, 3}, {2, 3}, {3, 3}})
                     .starts_with("rank 0 on host, rank 2 on host, rank 4 on host and rank 6 on host differ"));
 }

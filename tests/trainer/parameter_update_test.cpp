@@ -60,7 +60,7 @@ class Updated {
 
     /// Step number `step`, from 1; `bad` is put into one element of lane 2.
     Pending run(int step, float bad = 0.0f) {
-        update->begin_step();
+        update->take_values();
         sync->begin_step();
         for (int lane = sync->own_lanes().begin; lane < sync->own_lanes().end; ++lane) {
             sync->begin_lane(lane);

@@ -176,5 +176,14 @@ TEST_F(TrainerTest, HashesNothingUnlessAsked) {
     EXPECT_EQ(contents_of("log.jsonl").find("parameters"), std::string::npos);
 }
 
+TEST_F(TrainerTest, IsNotBegunAnewWhereCheckpointsCannotBeListed) {
+    train({{"train.steps", "2"}});
+    const std::string log = contents_of("log.jsonl");
+    std::filesystem::rename(folder_ / "run/checkpoints", folder_ / "aside");
+    std::ofstream(folder_ / "run/checkpoints") << "no folder";
+    EXPECT_THROW(train({{"train.steps", "2"}}), IoError);
+    EXPECT_EQ(contents_of("log.jsonl"), log);
+}
+
 }  // namespace
 }  // namespace skein
