@@ -60,28 +60,29 @@ class LoggedRun {
                                                 : std::map<std::int64_t, Json>()) {}
 
     std::int64_t last_step() const { return steps_.empty() ? 0 : steps_.rbegin()->first; }
+    std::int64_t compared() const { return compared_; }
     std::int64_t hashes() const { return equal_hashes_; }
-    bool has_compared() const { return compared_ > 0; }
 
     /// Throws DataError where they differ.
     void compare(const TrainProgress& at, const ParameterList& parameters, bool to_the_bit) {
         std::string what;
         const auto found = steps_.find(at.step);
         if (found != steps_.end()) {
-            ++compared_;
             compare_number("loss", found->second, at.outcome.loss, to_the_bit, what);
             if (to_the_bit) {
                 compare_number("gradient_norm", found->second, at.outcome.gradient_norm, true, what);
                 compare_number("learning_rate", found->second, at.outcome.learning_rate, true, what);
             }
         }
-        if (at.digests) compare_hashes(at.step, parameters, *at.digests, what);
+        const bool hashed = at.digests && compare_hashes(at.step, parameters, *at.digests, what);
+        if (found != steps_.end() || hashed) ++compared_;
         if (at.digests && found != steps_.end() && found->second.contains("parameters"))
             compare_text("all parameters", found->second["parameters"],
                          digest_of_all(parameters, *at.digests), what);
         if (!what.empty()) throw DataError(text("step ", at.step, " is not the run's: ", what));
     }
 
+    /// Of the checkpoint itself, which is no step that was made again.
     void compare_start(std::int64_t step, const ParameterList& parameters, const ParameterDigests& digests) {
         std::string what;
         compare_hashes(step, parameters, digests, what);
@@ -107,12 +108,11 @@ class LoggedRun {
                          logged.dump(-1, ' ', false, Json::error_handler_t::replace));
     }
 
-    /// The first tensor that differs, or that only all of them do.
-    void compare_hashes(std::int64_t step, const ParameterList& parameters, const ParameterDigests& digests,
+    /// The first tensor that differs, or that only all of them do. False where the run hashed none.
+    bool compare_hashes(std::int64_t step, const ParameterList& parameters, const ParameterDigests& digests,
                         std::string& what) {
         const auto line = hashes_.find(step);
-        if (line == hashes_.end()) return;
-        ++compared_;
+        if (line == hashes_.end()) return false;
         Json tensors = line->second.value("tensors", Json());
         if (!tensors.is_object()) tensors = Json::object();
         const std::size_t before = what.size();
@@ -123,6 +123,7 @@ class LoggedRun {
             compare_text("all parameters", line->second.value("parameters", Json()),
                          digest_of_all(parameters, digests), what);
         if (what.size() == before) ++equal_hashes_;
+        return true;
     }
 
     std::map<std::int64_t, Json> steps_, hashes_;
@@ -200,10 +201,10 @@ Span choose_span(const ReplayRequest& request, const LoggedRun& logged, const Wa
     span.tensor = static_cast<int>(run.grid.tensor);
     const std::int64_t steps =
         request.steps > 0 ? request.steps : std::min(kReplaySteps, logged.last_step() - span.first);
-    span.last = span.first + steps;
-    if (steps <= 0 || span.last > logged.last_step())
+    if (steps <= 0 || steps > logged.last_step() - span.first)
         throw MissingError(text(span.checkpoint, " has ", logged.last_step() - span.first,
                                 " logged steps behind it, wanted ", std::max<std::int64_t>(steps, 1)));
+    span.last = span.first + steps;
     if (const std::string other = follow_starts(request.run + "/runs.jsonl", span); !other.empty())
         say(text("replayed up to step ", span.last, ": from there on the run had ", other));
     return span;
@@ -294,11 +295,12 @@ ReplayResult replay(ReplayRequest request, Communicator& world, const Together& 
     }
     const TrainResult done = trainer.run(stop);
     together([&] {
-        if (logged && !logged->has_compared())
+        if (logged && logged->compared() == 0 && done.end == TrainEnd::kFinished)
             throw MissingError(
-                text(request.run, " logged none of the steps ", span.first, " to ", done.step));
+                text(request.run, " logged none of the steps ", span.first + 1, " to ", done.step));
     });
-    return {done.end, span.first, done.step - span.first, logged ? logged->hashes() : 0};
+    return {done.end, span.first, done.step - span.first, logged ? logged->compared() : 0,
+            logged ? logged->hashes() : 0};
 }
 
 }  // namespace skein

@@ -21,9 +21,11 @@ inline constexpr std::int64_t kReplaySteps = 100;
 
 struct ReplayResult {
     TrainEnd end = TrainEnd::kFinished;
-    std::int64_t first = 0;   ///< the checkpoint's step
-    std::int64_t steps = 0;   ///< replayed
-    std::int64_t hashes = 0;  ///< of all parameters, compared and equal
+    std::int64_t first = 0;  ///< the checkpoint's step
+    std::int64_t steps = 0;  ///< replayed
+    /// What rank 0 compared; on the others 0. compared: steps among them of which the run logged something;
+    /// hashes: of all parameters, equal, the checkpoint's own included.
+    std::int64_t compared = 0, hashes = 0;
 };
 
 /// Trains again from a checkpoint of a run, unless one is given from the newest that has as many logged steps

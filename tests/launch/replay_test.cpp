@@ -57,18 +57,30 @@ class Replay : public testing::Test {
             EXPECT_NE(lines.back().find(piece), std::string::npos) << lines.back() << "\nwanted: " << piece;
     }
 
+    static std::string copied(const std::string& run) {
+        const std::string copy = "copy-" + std::to_string(copies_++);
+        fs::copy(out(run), out(copy), fs::copy_options::recursive);
+        return copy;
+    }
+    /// Makes `change` to every line of a run's file; drops those for which it says false.
+    static void change_lines(const std::string& run, const std::string& file,
+                             const std::function<bool(Json&)>& change) {
+        const std::string path = out(run) + "/" + file, before = contents(path);
+        std::string all;
+        for (const std::string& line : lines_of(before)) {
+            Json json = Json::parse(line);
+            if (change(json)) all += json.dump() + "\n";
+        }
+        EXPECT_NE(all, before) << "nothing was changed";
+        write(path, all);
+    }
     /// A copy of the run in which `change` has been made to a step's line of a file.
     static std::string tampered(const std::string& file, int step, const std::function<void(Json&)>& change) {
-        const std::string run = "tampered-" + std::to_string(copies_++);
-        fs::copy(out("run"), out(run), fs::copy_options::recursive);
-        std::string all;
-        for (const std::string& line : lines_of(contents(out(run) + "/" + file))) {
-            Json json = Json::parse(line);
-            if (json["step"] == step) change(json);
-            all += json.dump() + "\n";
-        }
-        EXPECT_NE(all, contents(out(run) + "/" + file)) << "nothing was changed";
-        write(out(run) + "/" + file, all);
+        const std::string run = copied("run");
+        change_lines(run, file, [&](Json& line) {
+            if (line["step"] == step) change(line);
+            return true;
+        });
         return run;
     }
 
@@ -85,19 +97,20 @@ class Replay : public testing::Test {
 
 TEST_F(Replay, GivesTheRunsBitsOnAnyNumberOfRanksAndWritesNothing) {
     const auto before = files_of("run");
-    for (const int ranks : {1, 2, 3}) expect_equal(replay("run", ranks), "30 steps replayed, 7 hashes equal");
+    for (const int ranks : {1, 2, 3})
+        expect_equal(replay("run", ranks), "30 steps replayed, 30 compared, 7 hashes equal");
     expect_equal(replay("run", 2, "--parallel.zero 1 --train.recompute block"),
-                 "30 steps replayed, 7 hashes equal");
+                 "30 steps replayed, 30 compared, 7 hashes equal");
     EXPECT_EQ(files_of("run"), before);
 }
 
 TEST_F(Replay, StartsFromTheCheckpointThatIsAskedFor) {
-    expect_equal(replay("run", 1, "--steps 10"), "10 steps replayed, 3 hashes equal");
+    expect_equal(replay("run", 1, "--steps 10"), "10 steps replayed, 10 compared, 3 hashes equal");
     const Outcome from_step = replay("run", 1, "--from 25 --steps 7");
-    expect_equal(from_step, "7 steps replayed, 2 hashes equal");
+    expect_equal(from_step, "7 steps replayed, 7 compared, 2 hashes equal");
     EXPECT_NE(from_step.errors.find("at step 20"), std::string::npos) << from_step.errors;
     expect_equal(replay("run", 1, "--steps 3 --from " + out("run") + "/checkpoints/step-00000010"),
-                 "3 steps replayed, 1 hashes equal");
+                 "3 steps replayed, 3 compared, 1 hashes equal");
 }
 
 TEST_F(Replay, NamesTheFirstStepAndTensorThatDiffer) {
@@ -113,7 +126,7 @@ TEST_F(Replay, NamesTheFirstStepAndTensorThatDiffer) {
         expect_refused(replay(run, ranks, "--from 20"), 65,
                        {"skein replay: step 25 is not the run's: the hash of " + names[2] + " is ",
                         ", it logged \"" + wrong + "\""});
-    expect_equal(replay(run, 1, "--from 30"), "10 steps replayed, 3 hashes equal");
+    expect_equal(replay(run, 1, "--from 30"), "10 steps replayed, 10 compared, 3 hashes equal");
 
     expect_refused(
         replay(tampered("hashes.jsonl", 30, [&](Json& line) { line["tensors"].erase(names[1]); }), 1), 65,
@@ -140,9 +153,18 @@ TEST_F(Replay, TellsWhenTheCheckpointItselfIsNotWhatTheRunHad) {
                    {"step 20: what the checkpoint holds is not the run's: the hash of "});
 }
 
+TEST_F(Replay, CountsTheStepsThatItComparedWithoutTheCheckpointItself) {
+    const std::string run = copied("run");
+    change_lines(run, "log.jsonl", [](Json& line) { return line["step"] <= 20 || line["step"] > 27; });
+    expect_refused(replay(run, 1, "--from 20 --steps 4"), 66,
+                   {out(run) + " logged none of the steps 21 to 24"});
+    expect_equal(replay(run, 1, "--from 20 --steps 9"),
+                 "9 steps replayed, 3 compared, 2 hashes equal");  // 25, hashed alone; 28 and 29
+}
+
 TEST_F(Replay, ComparesLossesToRoundingOnOtherTensorRanks) {
     const Outcome outcome = replay("run", 2, "--parallel.tensor 2");
-    expect_equal(outcome, "30 steps replayed, 0 hashes equal");
+    expect_equal(outcome, "30 steps replayed, 30 compared, 0 hashes equal");
     EXPECT_NE(outcome.errors.find("bits differ by nature"), std::string::npos) << outcome.errors;
     const std::string run =
         tampered("log.jsonl", 23, [](Json& line) { line["loss"] = line["loss"].get<double>() * 1.001; });
@@ -154,11 +176,11 @@ TEST_F(Replay, EndsWhereTheRunWentOnWithOtherOptions) {
     fs::remove_all(out("changed") + "/checkpoints/step-00000040");
     train("changed", 1, "--schedule.peak 0.0005");  // from step 30 on
     const Outcome outcome = replay("changed", 1, "--from 20");
-    expect_equal(outcome, "10 steps replayed, 3 hashes equal");
+    expect_equal(outcome, "10 steps replayed, 10 compared, 3 hashes equal");
     EXPECT_NE(outcome.errors.find("replayed up to step 30: from there on the run had another schedule.peak"),
               std::string::npos)
         << outcome.errors;
-    expect_equal(replay("changed", 1, "--from 30"), "10 steps replayed, 3 hashes equal");
+    expect_equal(replay("changed", 1, "--from 30"), "10 steps replayed, 10 compared, 3 hashes equal");
 }
 
 TEST_F(Replay, RefusesWhatThereIsNot) {
@@ -166,6 +188,8 @@ TEST_F(Replay, RefusesWhatThereIsNot) {
     expect_refused(replay("run", 2, "--steps 31"), 66, {"no checkpoint with 31 logged steps behind it"});
     expect_refused(replay("run", 1, "--from 9"), 66, {"no checkpoint at or before step 9"});
     expect_refused(replay("run", 1, "--from 40"), 66, {"0 logged steps behind it"});
+    expect_refused(replay("run", 1, "--from 20 --steps 9223372036854775807"), 66,
+                   {"20 logged steps behind it, wanted 9223372036854775807"});
     expect_refused(replay("run", 1, "--parallel.lanes 2"), 64, {"--parallel.lanes"});
     expect_refused(run_skein(words("replay --data " + data())), 64, {"--run"});
 }
