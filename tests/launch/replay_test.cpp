@@ -18,20 +18,24 @@ class Replay : public testing::Test {
     /// A run of 40 steps on two ranks, with its parameters hashed every fifth and saved every tenth.
     static void SetUpTestSuite() {
         folder_ = new TemporaryFolder;
-        write(*folder_ / "text.txt", pseudo_text(20'000));
-        const Outcome prepared = run_skein(
-            words("prepare --tokenizer chars --text " + *folder_ / "text.txt" + " --out " + data()));
-        ASSERT_EQ(prepared.code, 0) << prepared.errors;
+        prepare("data", 20'000);
         train("run", 2, "");
     }
     static void TearDownTestSuite() { delete folder_; }
 
-    static std::string data() { return *folder_ / "data"; }
+    static void prepare(const std::string& data, std::size_t letters) {
+        write(*folder_ / "text.txt", pseudo_text(letters));
+        const Outcome prepared = run_skein(
+            words("prepare --tokenizer chars --text " + *folder_ / "text.txt" + " --out " + out(data)));
+        ASSERT_EQ(prepared.code, 0) << prepared.errors;
+    }
+
     static std::string out(const std::string& run) { return *folder_ / run; }
 
-    static void train(const std::string& run, int ranks, const std::string& more) {
+    static void train(const std::string& run, int ranks, const std::string& more,
+                      const std::string& data = "data") {
         const Outcome outcome = run_skein(
-            words("train --data " + data() + " --out " + out(run) +
+            words("train --data " + out(data) + " --out " + out(run) +
                   " --model.layers 1 --model.width 32 --model.heads 2 --model.context 16 --model.dropout 0.1 "
                   "--train.batch 12 --parallel.lanes 4 --parallel.threads 1 --train.steps 40 "
                   "--checkpoint.every 10 --checkpoint.keep 9 --eval.every 0 --log.hash 5 " +
@@ -40,9 +44,21 @@ class Replay : public testing::Test {
         ASSERT_EQ(outcome.code, 0) << outcome.errors;
     }
 
-    static Outcome replay(const std::string& run, int ranks, const std::string& more = "") {
+    /// Takes back a run's steps after the 20th, and goes on from it in another way.
+    static void go_on_from_20(const std::string& run, int ranks, const std::string& more,
+                              const std::string& data = "data") {
+        for (const char* step : {"30", "40"}) fs::remove_all(out(run) + "/checkpoints/step-000000" + step);
+        train(run, ranks, more, data);
+    }
+
+    static Outcome replay(const std::string& run, int ranks, const std::string& more = "",
+                          const std::string& data = "data") {
         return run_skein(
-            words("replay --run " + out(run) + " --data " + data() + " --parallel.threads 1 " + more), ranks);
+            words("replay --run " + out(run) + " --data " + out(data) + " --parallel.threads 1 " + more),
+            ranks);
+    }
+    static void expect_said(const Outcome& outcome, const std::string& line) {
+        EXPECT_NE(outcome.errors.find(line), std::string::npos) << outcome.errors << "wanted: " << line;
     }
     static void expect_equal(const Outcome& outcome, const std::string& line) {
         EXPECT_EQ(outcome.code, 0) << outcome.errors;
@@ -183,6 +199,53 @@ TEST_F(Replay, EndsWhereTheRunWentOnWithOtherOptions) {
     expect_equal(replay("changed", 1, "--from 30"), "10 steps replayed, 10 compared, 3 hashes equal");
 }
 
+TEST_F(Replay, GoesByTheSequenceOptionOfEachStart) {
+    train("sequence", 2, "--parallel.tensor 2");
+    go_on_from_20("sequence", 2, "--parallel.tensor 2 --parallel.sequence true");
+    const Outcome before = replay("sequence", 2, "--from 10");
+    expect_equal(before, "10 steps replayed, 10 compared, 3 hashes equal");
+    expect_said(before, "replayed up to step 20: from there on the run had --parallel.sequence true");
+    expect_equal(replay("sequence", 2, "--from 20"), "20 steps replayed, 20 compared, 5 hashes equal");
+    const Outcome other = replay("sequence", 2, "--from 20 --parallel.sequence false");
+    expect_equal(other, "20 steps replayed, 20 compared, 0 hashes equal");
+    expect_said(other, "the run had --parallel.sequence true, now it is false: bits differ by nature");
+    // a start that does not tell of it: the checkpoint's
+    change_lines("sequence", "runs.jsonl", [](Json& line) {
+        line.erase("sequence");
+        line.erase("data");
+        return true;
+    });
+    expect_equal(replay("sequence", 2, "--from 30"), "10 steps replayed, 10 compared, 3 hashes equal");
+}
+
+TEST_F(Replay, GoesByTheDataOfEachStart) {
+    prepare("other-data", 15'000);
+    const std::string run = copied("run");
+    go_on_from_20(run, 1, "--data.changed accept", "other-data");
+    const Outcome before = replay(run, 1, "--from 10");
+    expect_equal(before, "10 steps replayed, 10 compared, 3 hashes equal");
+    expect_said(before, "replayed up to step 20: from there on the run had other data");
+    expect_equal(replay(run, 1, "--from 20", "other-data"), "20 steps replayed, 20 compared, 5 hashes equal");
+    expect_refused(replay(run, 1, "--from 20"), 64,
+                   {"--data: " + out("data") + " is not the data with which the run went on from step 20"});
+}
+
+TEST_F(Replay, ComparesLossesToRoundingWhereAnotherReductionSumsOtherwise) {
+    train("fast", 2, "--parallel.reduction fast");
+    go_on_from_20("fast", 3, "--parallel.reduction fast");
+    const Outcome before = replay("fast", 2, "--from 10");
+    expect_equal(before, "10 steps replayed, 10 compared, 3 hashes equal");
+    expect_said(before, "replayed up to step 20: from there on the run had 3 ranks");
+    expect_equal(replay("fast", 3, "--from 20"), "20 steps replayed, 20 compared, 5 hashes equal");
+    const Outcome other = replay("fast", 2, "--from 20");
+    expect_equal(other, "20 steps replayed, 20 compared, 0 hashes equal");
+    expect_said(other,
+                "with --parallel.reduction fast the run had 3 ranks, now it is 2: bits differ by nature");
+    const Outcome lanes = replay("fast", 3, "--from 20 --parallel.reduction lanes");
+    expect_equal(lanes, "20 steps replayed, 20 compared, 0 hashes equal");
+    expect_said(lanes, "the run had --parallel.reduction fast, now it is lanes: bits differ by nature");
+}
+
 TEST_F(Replay, RefusesWhatThereIsNot) {
     expect_refused(replay("none", 1), 66, {out("none"), "log.jsonl"});
     expect_refused(replay("run", 2, "--steps 31"), 66, {"no checkpoint with 31 logged steps behind it"});
@@ -191,7 +254,7 @@ TEST_F(Replay, RefusesWhatThereIsNot) {
     expect_refused(replay("run", 1, "--from 20 --steps 9223372036854775807"), 66,
                    {"20 logged steps behind it, wanted 9223372036854775807"});
     expect_refused(replay("run", 1, "--parallel.lanes 2"), 64, {"--parallel.lanes"});
-    expect_refused(run_skein(words("replay --data " + data())), 64, {"--run"});
+    expect_refused(run_skein(words("replay --data " + out("data"))), 64, {"--run"});
 }
 
 }  // namespace
