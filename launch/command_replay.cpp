@@ -42,7 +42,8 @@ int run_replay(const Arguments& arguments, Ranks& ranks) {
     const ReplayResult result = replay(
         std::move(request), ranks.world(), [&](const auto& part) { ranks.together(part); }, observer, stop);
     if (ranks.is_first())
-        std::cout << result.steps << " steps replayed, " << result.hashes << " hashes equal" << std::endl;
+        std::cout << result.steps << " steps replayed, " << result.compared << " compared, " << result.hashes
+                  << " hashes equal" << std::endl;
     return result.end == TrainEnd::kStopped ? kExitStopped : kExitDone;
 }
 

@@ -10,7 +10,10 @@
 
 #include "model/base/error.h"
 #include "model/base/files.h"
+#include "trainer/model_state.h"
 #include "trainer/options.h"
+#include "trainer/settings.h"
+#include "trainer/training_data.h"
 
 namespace skein {
 namespace {
@@ -60,28 +63,29 @@ class LoggedRun {
                                                 : std::map<std::int64_t, Json>()) {}
 
     std::int64_t last_step() const { return steps_.empty() ? 0 : steps_.rbegin()->first; }
+    std::int64_t compared() const { return compared_; }
     std::int64_t hashes() const { return equal_hashes_; }
-    bool has_compared() const { return compared_ > 0; }
 
     /// Throws DataError where they differ.
     void compare(const TrainProgress& at, const ParameterList& parameters, bool to_the_bit) {
         std::string what;
         const auto found = steps_.find(at.step);
         if (found != steps_.end()) {
-            ++compared_;
             compare_number("loss", found->second, at.outcome.loss, to_the_bit, what);
             if (to_the_bit) {
                 compare_number("gradient_norm", found->second, at.outcome.gradient_norm, true, what);
                 compare_number("learning_rate", found->second, at.outcome.learning_rate, true, what);
             }
         }
-        if (at.digests) compare_hashes(at.step, parameters, *at.digests, what);
+        const bool hashed = at.digests && compare_hashes(at.step, parameters, *at.digests, what);
+        if (found != steps_.end() || hashed) ++compared_;
         if (at.digests && found != steps_.end() && found->second.contains("parameters"))
             compare_text("all parameters", found->second["parameters"],
                          digest_of_all(parameters, *at.digests), what);
         if (!what.empty()) throw DataError(text("step ", at.step, " is not the run's: ", what));
     }
 
+    /// Of the checkpoint itself, which is no step that was made again.
     void compare_start(std::int64_t step, const ParameterList& parameters, const ParameterDigests& digests) {
         std::string what;
         compare_hashes(step, parameters, digests, what);
@@ -107,12 +111,11 @@ class LoggedRun {
                          logged.dump(-1, ' ', false, Json::error_handler_t::replace));
     }
 
-    /// The first tensor that differs, or that only all of them do.
-    void compare_hashes(std::int64_t step, const ParameterList& parameters, const ParameterDigests& digests,
+    /// The first tensor that differs, or that only all of them do. False where the run hashed none.
+    bool compare_hashes(std::int64_t step, const ParameterList& parameters, const ParameterDigests& digests,
                         std::string& what) {
         const auto line = hashes_.find(step);
-        if (line == hashes_.end()) return;
-        ++compared_;
+        if (line == hashes_.end()) return false;
         Json tensors = line->second.value("tensors", Json());
         if (!tensors.is_object()) tensors = Json::object();
         const std::size_t before = what.size();
@@ -123,25 +126,63 @@ class LoggedRun {
             compare_text("all parameters", line->second.value("parameters", Json()),
                          digest_of_all(parameters, digests), what);
         if (what.size() == before) ++equal_hashes_;
+        return true;
     }
 
     std::map<std::int64_t, Json> steps_, hashes_;
     std::int64_t compared_ = 0, equal_hashes_ = 0;
 };
 
+/// What bits lean on, beside the options that the manifest and "changed" tell of.
+struct Circumstances {
+    std::int64_t ranks = 1;  ///< of the run; they tell only with the fast reduction
+    int tensor = 1;          ///< those that share a model
+    bool sequence = false;   ///< --parallel.sequence, as in effect: not without them
+    std::string data;        ///< fingerprint of the folder; empty: not known
+};
+NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(Circumstances, ranks, tensor, sequence, data)
+
 /// Which steps are made again.
 struct Span {
     std::string checkpoint;
     std::int64_t first = 0, last = 0;  ///< the checkpoint's step, and the last one
-    int tensor = 1;                    ///< the run's tensor-parallel ranks
-    Settings changed;                  ///< with which it went on from the checkpoint
+    Circumstances run;                 ///< in which it went on from the checkpoint
+    std::string reduction;             ///< --parallel.reduction, likewise
+    bool other_data = false;           ///< than it had until then
+    Settings changed;                  ///< with which it went on
 };
+NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(Span, checkpoint, first, last, run, reduction, other_data, changed)
+
+constexpr const char* kFast = "fast";      // --parallel.reduction
+constexpr const char* kDataName = "data";  // what a manifest calls the folder's fingerprint
+
+/// Of a start that went on from these. Older lines lack what they have not yet told of.
+Circumstances circumstances_of(const Json& start, Circumstances before) {
+    before.ranks = start.value("ranks", before.ranks);
+    before.tensor = start.value("tensor", before.tensor);
+    before.sequence = start.value("sequence", before.sequence) && before.tensor > 1;
+    before.data = start.value("data", before.data);
+    return before;
+}
+
+/// Why a start gives other bits than the span's; empty: it does not.
+std::string other_in(const Json& start, const Span& span) {
+    const Circumstances now = circumstances_of(start, span.run);
+    if (start.contains("changed")) return text("another ", start["changed"].begin().key());
+    if (now.tensor != span.run.tensor) return text("--parallel.tensor ", now.tensor);
+    if (now.sequence != span.run.sequence)
+        return text("--parallel.sequence ", now.sequence ? "true" : "false");
+    if (span.reduction == kFast && now.ranks != span.run.ranks)
+        return text(now.ranks, " ranks, with --parallel.reduction fast");
+    if (now.data != span.run.data) return "other data";
+    return {};
+}
 
 /// Looks in the run's starts for how it went on from the span's first step, and cuts the span where it was
 /// started again in a way that gives other bits; then the answer says what was other.
 std::string follow_starts(const std::string& path, Span& span) {
-    if (!exists(path)) return {};
-    std::vector<Json> starts = lines_of(path);
+    std::vector<Json> starts;
+    if (exists(path)) starts = lines_of(path);
     std::erase_if(starts, [](const Json& line) { return !step_of(line) || !line.contains("start"); });
     // the last one from a step, and none whose steps were made again after a later one
     std::map<std::int64_t, Json> in_effect;
@@ -150,20 +191,20 @@ std::string follow_starts(const std::string& path, Span& span) {
         in_effect[*step_of(start)] = std::move(start);
     }
     const auto behind = in_effect.upper_bound(span.first);
-    if (behind != in_effect.begin()) {
-        const auto& [step, start] = *std::prev(behind);
-        span.tensor = start.value("tensor", span.tensor);
-        if (step == span.first && start.contains("changed"))
-            for (const auto& [name, values] : start["changed"].items())
-                span.changed.emplace_back(name, values.at(1).get<std::string>());
-    }
-    for (auto start = behind; start != in_effect.end() && start->first < span.last; ++start) {
-        const bool changed = start->second.contains("changed");
-        if (!changed && start->second.value("tensor", span.tensor) == span.tensor) continue;
-        span.last = start->first;
-        return changed ? text("another ", start->second["changed"].begin().key())
-                       : text("--parallel.tensor ", start->second["tensor"].dump());
-    }
+    const Json start = behind == in_effect.begin() ? Json::object() : std::prev(behind)->second;
+    const std::string data_of_checkpoint = span.run.data;
+    span.run = circumstances_of(start, span.run);
+    span.other_data = span.run.data != data_of_checkpoint;
+    if (step_of(start) == span.first && start.contains("changed"))
+        for (const auto& [name, values] : start["changed"].items()) {
+            span.changed.emplace_back(name, values.at(1).get<std::string>());
+            if (name == "parallel.reduction") span.reduction = span.changed.back().second;
+        }
+    for (auto later = behind; later != in_effect.end() && later->first < span.last; ++later)
+        if (std::string other = other_in(later->second, span); !other.empty()) {
+            span.last = later->first;
+            return other;
+        }
     return {};
 }
 
@@ -197,36 +238,42 @@ Span choose_span(const ReplayRequest& request, const LoggedRun& logged, const Wa
     span.checkpoint = choose_checkpoint(request, logged.last_step());
     const RunState run = read_manifest(span.checkpoint).run;
     span.first = static_cast<std::int64_t>(run.step);
-    span.tensor = static_cast<int>(run.grid.tensor);
+    const RunConfig saved = from_settings(run.configuration);
+    span.run = {static_cast<std::int64_t>(run.grid.data * run.grid.tensor), static_cast<int>(run.grid.tensor),
+                saved.parallel.sequence, find_text(run.leans_on, kDataName)};
+    span.reduction = get_option(saved, "parallel.reduction");
     const std::int64_t steps =
         request.steps > 0 ? request.steps : std::min(kReplaySteps, logged.last_step() - span.first);
-    span.last = span.first + steps;
-    if (steps <= 0 || span.last > logged.last_step())
+    if (steps <= 0 || steps > logged.last_step() - span.first)
         throw MissingError(text(span.checkpoint, " has ", logged.last_step() - span.first,
                                 " logged steps behind it, wanted ", std::max<std::int64_t>(steps, 1)));
+    span.last = span.first + steps;
     if (const std::string other = follow_starts(request.run + "/runs.jsonl", span); !other.empty())
         say(text("replayed up to step ", span.last, ": from there on the run had ", other));
     return span;
 }
 
-/// What rank 0 chose becomes every rank's.
-void broadcast(Span& span, Communicator& world) {
-    Json all = {{"checkpoint", span.checkpoint},
-                {"first", span.first},
-                {"last", span.last},
-                {"tensor", span.tensor},
-                {"changed", span.changed}};
-    all = Json::parse(world.broadcast_text(all.dump(), 0));
-    all["checkpoint"].get_to(span.checkpoint);
-    all["first"].get_to(span.first);
-    all["last"].get_to(span.last);
-    all["tensor"].get_to(span.tensor);
-    all["changed"].get_to(span.changed);
-}
-
 void set(TrainRequest& request, const std::string& name, const std::string& value) {
     set_option(request.config, name, value);
     request.given.insert(name);
+}
+
+/// Why bits cannot be the run's; empty: they can.
+std::string why_other_bits(const Span& span, const RunConfig& now, std::int64_t ranks) {
+    const Circumstances& run = span.run;
+    if (now.parallel.tensor != run.tensor)
+        return text("the run shared its model out over ", run.tensor, " ranks, now it is ",
+                    now.parallel.tensor);
+    const auto other = [&](const char* name, const std::string& before) {
+        return text("the run had --", name, " ", before, ", now it is ", get_option(now, name));
+    };
+    if (run.tensor > 1 && now.parallel.sequence != run.sequence)
+        return other("parallel.sequence", run.sequence ? "true" : "false");
+    if (get_option(now, "parallel.reduction") != span.reduction)
+        return other("parallel.reduction", span.reduction);
+    if (span.reduction == kFast && ranks != run.ranks)
+        return text("with --parallel.reduction fast the run had ", run.ranks, " ranks, now it is ", ranks);
+    return {};
 }
 
 /// Nothing is saved, evaluated or logged.
@@ -243,7 +290,20 @@ TrainRequest request_for(const Span& span, TrainRequest request, bool to_the_bit
     set(request, "train.steps", std::to_string(span.last));
     for (const auto& [name, value] : span.changed)
         if (!request.given.contains(name)) set(request, name, value);
+    request.accept_changed_data = span.other_data;
     return request;
+}
+
+/// The trainer is told to accept other data than the checkpoint's, so these must be those of the start.
+void check_data(const std::string& path, const Span& span, const Communicator& world,
+                const Together& together) {
+    const DataFolder folder = open_data_together(path, world.rank(), together);
+    together([&] {
+        if (folder.fingerprint != span.run.data)
+            throw ConfigError(text("--data: ", path, " is not the data with which the run went on from step ",
+                                   span.first, ": its fingerprint is ", folder.fingerprint, ", wanted ",
+                                   span.run.data));
+    });
 }
 
 }  // namespace
@@ -260,14 +320,17 @@ ReplayResult replay(ReplayRequest request, Communicator& world, const Together& 
         logged.emplace(request.run);
         span = choose_span(request, *logged, say);
     });
-    broadcast(span, world);
-    if (!request.train.given.contains("parallel.tensor"))
-        set(request.train, "parallel.tensor", std::to_string(span.tensor));
-    const int tensor = request.train.config.parallel.tensor;
-    const bool to_the_bit = tensor == span.tensor;
-    if (!to_the_bit)
-        say(text("the run shared its model out over ", span.tensor, " ranks, now it is ", tensor,
-                 ": bits differ by nature, losses are compared to 1e-4"));
+    span = Json::parse(world.broadcast_text(Json(span).dump(), 0)).get<Span>();
+    if (span.other_data) check_data(request.train.data, span, world, together);
+    const auto unless_given = [&](const char* name, const std::string& value) {
+        if (!request.train.given.contains(name)) set(request.train, name, value);
+    };
+    unless_given("parallel.tensor", std::to_string(span.run.tensor));
+    unless_given("parallel.sequence", span.run.sequence ? "true" : "false");
+    unless_given("parallel.reduction", span.reduction);
+    const std::string other_bits = why_other_bits(span, request.train.config, world.size());
+    const bool to_the_bit = other_bits.empty();
+    if (!to_the_bit) say(other_bits + ": bits differ by nature, losses are compared to 1e-4");
 
     // Rank 0 has the log; what differs from it is no rank's own failure.
     const auto compare = [&](const auto& with_log) {
@@ -294,11 +357,12 @@ ReplayResult replay(ReplayRequest request, Communicator& world, const Together& 
     }
     const TrainResult done = trainer.run(stop);
     together([&] {
-        if (logged && !logged->has_compared())
+        if (logged && logged->compared() == 0 && done.end == TrainEnd::kFinished)
             throw MissingError(
-                text(request.run, " logged none of the steps ", span.first, " to ", done.step));
+                text(request.run, " logged none of the steps ", span.first + 1, " to ", done.step));
     });
-    return {done.end, span.first, done.step - span.first, logged ? logged->hashes() : 0};
+    return {done.end, span.first, done.step - span.first, logged ? logged->compared() : 0,
+            logged ? logged->hashes() : 0};
 }
 
 }  // namespace skein

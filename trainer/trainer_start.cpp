@@ -289,6 +289,8 @@ void Trainer::start_log(const std::optional<Checkpoint>& from) {
                                    {"step", state_.step},
                                    {"ranks", world_.size()},
                                    {"tensor", state_.grid.tensor},
+                                   {"sequence", tensor_ranks_ && config_.parallel.sequence},
+                                   {"data", folder_.fingerprint},
                                    {"threads", stream_->threads()},
                                    {"restarts", state_.restarts},
                                    {"restarting", clock_.seconds(TimeUse::kRestarting)}};
