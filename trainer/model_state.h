@@ -57,7 +57,9 @@ std::unique_ptr<Objective> load_objective(const Checkpoint& checkpoint, Communic
 /// The value of a name; empty when it is not there.
 std::string find_text(const NamedTexts& texts, std::string_view name);
 
-/// Under which names the SHA-256 of a run's tokenizers stand in RunState::leans_on.
+/// Under which names the fingerprint of a run's data and the SHA-256 of its tokenizers stand in
+/// RunState::leans_on.
+inline constexpr const char* kDataName = "data";
 inline constexpr const char* kTokenizerName = "tokenizer";
 inline constexpr const char* kSourceTokenizerName = "source tokenizer";
 

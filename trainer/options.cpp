@@ -385,7 +385,8 @@ std::vector<Option> make_table() {
         "training goes on while a checkpoint is written; on the CPU that takes memory for what a rank "
         "writes");
     add("checkpoint.audit", kFree, integer(checkpoint(&CheckpointSection::audit), 0),
-        "steps between comparisons of what the data-parallel ranks have as parameters, which are then made "
+        "steps between comparisons of what the data-parallel ranks have of parameters and moments, which are "
+        "then made "
         "before every save as well; 0: none");
 
     const auto eval = [](auto member) { return Field{&RunConfig::eval, member}; };

@@ -153,8 +153,7 @@ struct Span {
 };
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(Span, checkpoint, first, last, run, reduction, other_data, changed)
 
-constexpr const char* kFast = "fast";      // --parallel.reduction
-constexpr const char* kDataName = "data";  // what a manifest calls the folder's fingerprint
+constexpr const char* kFast = "fast";  // --parallel.reduction
 
 /// Of a start that went on from these. Older lines lack what they have not yet told of.
 Circumstances circumstances_of(const Json& start, Circumstances before) {
@@ -248,8 +247,13 @@ Span choose_span(const ReplayRequest& request, const LoggedRun& logged, const Wa
         throw MissingError(text(span.checkpoint, " has ", logged.last_step() - span.first,
                                 " logged steps behind it, wanted ", std::max<std::int64_t>(steps, 1)));
     span.last = span.first + steps;
-    if (const std::string other = follow_starts(request.run + "/runs.jsonl", span); !other.empty())
-        say(text("replayed up to step ", span.last, ": from there on the run had ", other));
+    const std::string starts = request.run + "/runs.jsonl";
+    try {
+        if (const std::string other = follow_starts(starts, span); !other.empty())
+            say(text("replayed up to step ", span.last, ": from there on the run had ", other));
+    } catch (const Json::exception& error) {
+        throw DataError(text(starts, ": ", error.what()));
+    }
     return span;
 }
 

@@ -19,8 +19,6 @@ namespace {
 
 namespace fs = std::filesystem;
 
-constexpr const char* kDataName = "data";
-
 // Or what may be one. Throws IoError where that cannot be known: a run that is there is not begun anew.
 bool holds_checkpoints(const std::string& folder) {
     std::error_code error;
