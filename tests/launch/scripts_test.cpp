@@ -322,6 +322,15 @@ TEST_F(Doctor, TellsAFileSystemWithoutRenameOrFsync) {
     EXPECT_EQ(report.code, 1);
 }
 
+TEST_F(Doctor, LooksAtTheNodeOfAJobFromWhereItIs) {
+    fake("srun", "case \"$*\" in *date*) echo 100.5 ;; *) echo \"a: ok $SLURM_OVERLAP $*\" ;; esac");
+    const Environment job = {{"SLURM_JOB_ID", "7"}, {"SLURM_JOB_NUM_NODES", "1"}};
+    EXPECT_TRUE(says(run("doctor", {}, job), "a: ok 1 --nodes=1 --ntasks=1 "));
+    fake("srun", "echo 'MPI plugin types are...'; echo pmix");
+    const Outcome alone = run("doctor", {"--one-node", "--out", folder_ / "run"}, job);
+    EXPECT_NE(alone.out.find(": ok       program: "), std::string::npos) << alone.out;
+}
+
 TEST_F(Doctor, ComparesTheClocksOfHosts) {
     // the hosts' own reports, then their clocks
     fake("mpirun", "case \"$*\" in *date*) echo 100.5; echo \"$CLOCK\" ;; *) echo 'a: ok all' ;; esac");
