@@ -118,6 +118,14 @@ run_launcher() {
     child=""
 }
 
+# Cores of this machine, of which a hyperthread is none, and hardware threads of a core; 0 and 1 where lscpu does not tell.
+cores_of_host() { lscpu -p=core,socket 2>/dev/null | grep -v '^#' | sort -u | wc -l || true; }
+threads_of_a_core() {
+    local threads cores
+    threads=$(lscpu -p=core,socket 2>/dev/null | grep -vc '^#' || true) cores=$(cores_of_host)
+    echo $((cores > 0 && threads > cores ? threads / cores : 1))
+}
+
 # Open MPI wants to be told twice that running as root is meant. In a container everybody is root; what it may not do
 # there is to read another process's memory.
 allow_root_in_a_container() {

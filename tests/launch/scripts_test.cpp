@@ -46,8 +46,9 @@ exit "$code")";
         environment_ = {{"PATH", folder_ / "bin:" + std::getenv("PATH")},
                         {"FAKE", folder_.path()},
                         {"SKEIN", folder_ / "bin/skein"}};
-        for (const char* name : {"SLURM_JOB_ID", "SLURM_RESTART_COUNT", "SLURM_CPUS_PER_TASK", "SLURM_NTASKS",
-                                 "SLURM_JOB_NUM_NODES", "SKEIN_MOST_RESTARTS"})
+        for (const char* name :
+             {"SLURM_JOB_ID", "SLURM_RESTART_COUNT", "SLURM_CPUS_PER_TASK", "SLURM_NTASKS",
+              "SLURM_JOB_NUM_NODES", "SKEIN_MOST_RESTARTS", "OMP_NUM_THREADS", "OMP_THREAD_LIMIT"})
             unsetenv(name);  // of the job, perhaps, that the tests run in
     }
 
@@ -150,6 +151,7 @@ INSTANTIATE_TEST_SUITE_P(BothWays, JobScripts, testing::Values("skein.sbatch", "
                          [](const auto& script) { return script.index == 0 ? "Srun" : "Mpirun"; });
 
 TEST_F(Scripts, SrunIsToldOfPmixAndOfTheCoresOfATask) {
+    fake("lscpu", "");
     plan("0 -\n0 -\n");
     const std::vector<std::string> words{"train", "--out=" + (folder_ / "run"), "--data", "a  b"};
     run("skein.sbatch", words, {{"SLURM_JOB_ID", "7"}, {"SLURM_CPUS_PER_TASK", "4"}});
@@ -160,6 +162,17 @@ TEST_F(Scripts, SrunIsToldOfPmixAndOfTheCoresOfATask) {
     EXPECT_EQ(calls(),
               (std::vector<std::string>{"srun --mpi=pmix --kill-on-bad-exit=0 --cpus-per-task=4 " + program,
                                         "mpirun -np 6 --map-by slot:PE=4 --bind-to core " + program}));
+}
+
+TEST_F(Scripts, MpirunIsToldOfCoresWhereSlurmCountsHardwareThreads) {
+    fake("lscpu", "echo '# core,socket'; for i in 0 1 2 3; do echo $i,0; echo $i,0; done");
+    plan("0 -\n0 -\n0 -\n");
+    for (const auto& [cpus, cores] : {std::pair("8", "4"), {"3", "1"}, {"1", "1"}}) {
+        run("skein-mpirun.sbatch", {"train", "--out", folder_ / "run"},
+            {{"SLURM_JOB_ID", "7"}, {"SLURM_CPUS_PER_TASK", cpus}});
+        EXPECT_NE(calls().back().find(std::string(" slot:PE=") + cores + " "), std::string::npos)
+            << calls().back();
+    }
 }
 
 TEST_F(Scripts, WithoutPmixTheJobEndsWithALineThatNamesTheOtherScript) {
@@ -236,6 +249,14 @@ TEST_F(Scripts, TheWrapperSharesOutHostsRanksAndCores) {
               "mpirun -np 2 --hostfile " + (folder_ / "hosts") + " --map-by ppr:1:node:PE=8 --bind-to core");
     fake("nvidia-smi", "echo 'GPU 0: one'; echo 'GPU 1: two'");
     EXPECT_EQ(line({"-H", "a,b"}), "mpirun -np 4 -H a:2\\,b:2 --map-by ppr:2:node:PE=4 --bind-to core");
+}
+
+TEST_F(Scripts, TheWrapperCountsCoresWhateverOpenMpIsToldToUse) {
+    fake("lscpu", "");
+    const std::vector<std::string> words{"--print", "--", "train"};
+    const std::string line = run("skein-mpirun", words).out;
+    EXPECT_EQ(run("skein-mpirun", words, {{"OMP_NUM_THREADS", "77"}}).out, line);
+    EXPECT_EQ(run("skein-mpirun", words, {{"OMP_THREAD_LIMIT", "1"}, {"OMP_NUM_THREADS", "1"}}).out, line);
 }
 
 TEST_F(Scripts, TheWrapperNamesAnOptionThatIsWrong) {
