@@ -44,33 +44,72 @@ out_of() {
     done
 }
 
-# The step of the newest checkpoint in the run's folder $1; -1: there is none.
-newest_step() {
-    local folder step newest=-1
-    for folder in "$1"/checkpoints/step-*; do
-        step=${folder##*/step-}
-        if [[ $step =~ ^[0-9]+$ && -f $folder/manifest.json ]] && ((10#$step > newest)); then newest=$((10#$step)); fi
+# The newest checkpoint in the run's folder $1, which is for skein the last in the sequence of saves and not that of the
+# highest step: its name and its place in the sequence, "step-00000120 7". Nothing: there is none.
+newest_checkpoint() {
+    local manifest folder line sequence newest=-1 found=""
+    for manifest in "$1"/checkpoints/step-*/manifest.json; do
+        folder=${manifest%/*} sequence=0
+        [[ -f $manifest && ${folder##*/} =~ ^step-[0-9]+$ ]] || continue
+        line=$(grep -a -m 1 '^"sequence": ' "$manifest" 2>/dev/null || true)
+        if [[ $line =~ ([0-9]+) ]]; then sequence=${BASH_REMATCH[1]}; fi
+        if ((sequence > newest)); then newest=$sequence found="${folder##*/} $sequence"; fi
     done
-    echo "$newest"
+    echo "$found"
 }
 
-# OUT/restarts holds the newest checkpoint's step when the run was last started again, and how many such starts have
-# brought no newer one. A run that somebody starts by hand begins to count anew.
-forget_restarts() { rm -f "$1/restarts"; }
+# Its step; -1: there is none.
+newest_step() {
+    local newest
+    newest=$(newest_checkpoint "$1")
+    if [[ $newest =~ ^step-([0-9]+) ]]; then echo $((10#${BASH_REMATCH[1]})); else echo -1; fi
+}
 
-# After a stop with code 75: whether to start the run in folder $1 again. Not when the last 3 times
+# OUT/restarts holds how many starts in a row have brought no newer checkpoint, the newest one when the run was last started
+# again, and the newest when somebody started it by hand, upon which all is counted anew. No such file: 0, and none.
+write_restarts() {
+    mkdir -p "$1" && printf '%s without a newer checkpoint\nnewest %s\nbegan %s\n' "$2" "$3" "$4" >"$1/restarts"
+}
+# Sets count, last and began of the caller's.
+read_restarts() {
+    count=0 last="" began=""
+    if [[ -r $1/restarts ]]; then { read -r count _ && read -r _ last && read -r _ began; } <"$1/restarts" || true; fi
+    [[ $count =~ ^[0-9]+$ ]] || count=0
+}
+begin_restarts() {
+    local newest
+    newest=$(newest_checkpoint "$1")
+    rm -f "$1/restarts"
+    [[ -z $newest ]] || write_restarts "$1" 0 "$newest" "$newest"
+}
+
+# After a stop with code 75: whether to start the run in folder $1 again. Not when the last 3 starts
 # ($SKEIN_MOST_RESTARTS) brought no newer checkpoint, as its time is too short for a step and a save, say.
 may_restart() {
-    local out=$1 most=${SKEIN_MOST_RESTARTS:-3} step last=-1 count=0 line=""
-    step=$(newest_step "$out")
-    if [[ -r $out/restarts ]]; then read -r line <"$out/restarts" || true; fi
-    if [[ $line =~ ^(-?[0-9]+)\ ([0-9]+)$ ]]; then last=${BASH_REMATCH[1]} count=${BASH_REMATCH[2]}; fi
-    if ((step > last)); then count=0; else count=$((count + 1)); fi
+    local out=$1 most=${SKEIN_MOST_RESTARTS:-3} newest count last began
+    newest=$(newest_checkpoint "$out")
+    read_restarts "$out"
+    if [[ -n $newest && $newest != "$last" ]]; then count=0; else count=$((count + 1)); fi
     if ((count >= most)); then
-        say "stopped for good: $count restarts without a checkpoint newer than step $step in $out"
+        say "stopped for good: $count starts without a checkpoint newer than step $(newest_step "$out") in $out"
         return 1
     fi
-    echo "$step $count" >"$out/restarts"
+    write_restarts "$out" "$count" "$newest" "$began"
+}
+
+# Sets `words` to skein's words, those behind the run's folder $1, for a start that is not the first: where it began does
+# not matter any more once it has saved, and so they are without --resume and what it names.
+set_words_of_restart() {
+    local newest count last began word previous=""
+    newest=$(newest_checkpoint "$1")
+    read_restarts "$1"
+    words=("${@:2}")
+    [[ -n $newest && $newest != "$began" ]] || return 0
+    words=()
+    for word in "${@:2}"; do
+        [[ $word == --resume || $word == --resume=* || $previous == --resume ]] || words+=("$word")
+        previous=$word
+    done
 }
 
 # Signals. asked: those that came, in order. All of them reach the launcher as SIGUSR1, upon which the ranks save and
@@ -136,8 +175,8 @@ allow_root_in_a_container() {
     export OMPI_MCA_btl_vader_single_copy_mechanism=${OMPI_MCA_btl_vader_single_copy_mechanism:-none}
 }
 
-# The begin of a SLURM job: $1 is the folder of its script, the rest skein's words. Sets `skein`, the program, `out`, the
-# run's folder, and `code`, the run's until it has one.
+# The begin of a SLURM job: $1 is the folder of its script, the rest skein's words. Sets `skein`, the program, `words`, its
+# words for this start, `out`, the run's folder, and `code`, the run's until it has one.
 begin_job() {
     local here=$1
     shift
@@ -145,7 +184,12 @@ begin_job() {
     [[ ${1:-} == train && -n $out ]] || { say "found '$*', wanted train ... --out DIR"; exit 64; }
     [[ -n ${SLURM_JOB_ID:-} ]] || { say "runs in a SLURM job: sbatch $0 ..."; exit 64; }
     skein=$(find_skein "$here")
-    [[ ${SLURM_RESTART_COUNT:-0} -ne 0 ]] || forget_restarts "$out"
+    words=("$@")
+    if [[ ${SLURM_RESTART_COUNT:-0} -eq 0 ]]; then
+        begin_restarts "$out" || true
+    else
+        set_words_of_restart "$out" "$@"
+    fi
     catch_signals
 }
 

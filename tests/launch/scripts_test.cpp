@@ -17,7 +17,10 @@ const std::string kLaunch = SKEIN_LAUNCH_FOLDER;
 
 /// A folder in front of the search path. The launchers in it take a line "CODE STEP" off the plan each time
 /// they are started, leave a checkpoint of that step, unless it is "-", and exit with that code; with the
-/// word "wait" they wait for SIGUSR1 instead, and exit with 75. What is called is in `calls`, a line each.
+/// word "wait" they wait for SIGUSR1 instead, and exit with 75, with "die" they are killed by it, and with
+/// "deaf" they heed the third. A line "CODE STEP SEQUENCE" says a checkpoint's place among the saves, which
+/// is its step otherwise. What is called is in `calls`, a line each, and the words of the last start in
+/// `words`.
 class Scripts : public testing::Test {
   protected:
     Scripts() {
@@ -25,10 +28,14 @@ class Scripts : public testing::Test {
         const std::string launcher = R"(
 if [ "$1" = --mpi=list ]; then cat "$FAKE/plugins"; exit 0; fi
 echo "$(basename "$0") $*" >> "$FAKE/calls"
-read code step < "$FAKE/plan"
+printf '%s\n' "$@" > "$FAKE/words"
+read code step sequence < "$FAKE/plan"
 sed -i 1d "$FAKE/plan"
-if [ "$code" = wait ]; then
-    trap 'echo USR1 >> "$FAKE/calls"; exit 75' USR1
+if [ "$code" = wait ] || [ "$code" = die ] || [ "$code" = deaf ]; then
+    end=75 misses=0
+    [ "$code" != die ] || end=138
+    [ "$code" != deaf ] || misses=2
+    trap 'echo USR1 >> "$FAKE/calls"; [ $((misses--)) -gt 0 ] || exit $end' USR1
     trap 'echo TERM >> "$FAKE/calls"; exit 1' TERM
     trap 'echo INT >> "$FAKE/calls"; exit 2' INT
     touch "$FAKE/waits"
@@ -36,12 +43,14 @@ if [ "$code" = wait ]; then
 fi
 if [ "$step" != - ]; then
     mkdir -p "$FAKE/run/checkpoints/step-0000$step"
-    touch "$FAKE/run/checkpoints/step-0000$step/manifest.json"
+    printf '{\n"step": %d,\n"sequence": %d,\n' $((10#$step)) ${sequence:-$((10#$step))} \
+        > "$FAKE/run/checkpoints/step-0000$step/manifest.json"
 fi
 exit "$code")";
         fake("srun", launcher);
         fake("mpirun", launcher);
-        fake("scontrol", "[ \"$1\" = show ] || echo \"scontrol $*\" >> \"$FAKE/calls\"");
+        fake("scontrol", R"(
+if [ "$1" = show ]; then cat "$FAKE/job" 2>/dev/null; else echo "scontrol $*" >> "$FAKE/calls"; fi)");
         write(folder_ / "plugins", "MPI plugin types are...\n\tnone\n\tpmix\n\tpmi2\n");
         environment_ = {{"PATH", folder_ / "bin:" + std::getenv("PATH")},
                         {"FAKE", folder_.path()},
@@ -74,9 +83,27 @@ exit "$code")";
     }
 
     /// The job script as job 7's start number `restarts`.
-    std::unique_ptr<RunningProgram> start_job(const std::string& script, int restarts = 0) {
-        return start(script, {"train", "--out", folder_ / "run"},
+    std::unique_ptr<RunningProgram> start_job(const std::string& script, int restarts = 0,
+                                              const std::vector<std::string>& more = {}) {
+        return start(script, std::vector<std::string>{"train", "--out", folder_ / "run"} + more,
                      {{"SLURM_JOB_ID", "7"}, {"SLURM_RESTART_COUNT", std::to_string(restarts)}});
+    }
+
+    /// A program of the search path that the scripts call before they start anything: it waits until `go` is
+    /// there, so that a signal can come meanwhile.
+    void fake_that_waits(const std::string& name, const std::string& then = "") {
+        fake(name, "touch \"$FAKE/waits\"; while [ ! -e \"$FAKE/go\" ]; do sleep 0.02; done\n" + then);
+    }
+    void wait_for(const std::string& file, RunningProgram& program) {
+        ASSERT_TRUE(becomes_true([&] { return std::filesystem::exists(folder_ / file); }))
+            << program.errors();
+    }
+
+    /// What skein's words of the last start were, behind its program's name.
+    std::vector<std::string> words_of_start() const {
+        const std::vector<std::string> all = lines_of(contents(folder_ / "words"));
+        const auto program = std::ranges::find(all, folder_ / "bin/skein");
+        return {program == all.end() ? program : program + 1, all.end()};
     }
 
     std::vector<std::string> calls() const { return lines_of(contents(folder_ / "calls")); }
@@ -103,7 +130,7 @@ TEST_P(JobScripts, RequeueOn75AndEndWithAnyOtherCode) {
     EXPECT_EQ(requeues(), 1u);
 }
 
-TEST_P(JobScripts, GiveUpAfterThreeRestartsWithoutANewerCheckpoint) {
+TEST_P(JobScripts, GiveUpAfterThreeStartsWithoutANewerCheckpoint) {
     plan("75 0010\n75 0010\n75 0010\n75 0020\n75 0020\n75 0020\n75 0020\n");
     int start = 0;
     for (; start < 6; ++start) EXPECT_EQ(start_job(GetParam(), start)->wait().code, 75);
@@ -112,7 +139,7 @@ TEST_P(JobScripts, GiveUpAfterThreeRestartsWithoutANewerCheckpoint) {
     EXPECT_EQ(last.code, 75);
     EXPECT_EQ(requeues(), 6u);
     EXPECT_EQ(last.errors, std::string(GetParam()) +
-                               ": stopped for good: 3 restarts without a checkpoint newer than step 20 in " +
+                               ": stopped for good: 3 starts without a checkpoint newer than step 20 in " +
                                (folder_ / "run") + "\n");
     plan("75 0020\n");
     start_job(GetParam(), 0)->wait();
@@ -135,6 +162,38 @@ TEST_P(JobScripts, PassUsr1OnAndRequeueAndAfterTermEnd) {
         EXPECT_EQ(calls()[1], "USR1") << "and nothing else comes to the launcher";
         EXPECT_EQ(requeues(), signal == SIGUSR1 ? 1u : 0u) << outcome.errors;
     }
+}
+
+TEST_P(JobScripts, ResumeFromWhatIsGivenOnlyUntilThereIsACheckpointOfTheirOwn) {
+    const std::string out = folder_ / "run";
+    const std::vector<std::string> kept{"train", "--out", out, "--data", "a  b", "--log.every", "*"};
+    for (const std::vector<std::string>& resume :
+         {std::vector<std::string>{"--resume", "/other run"}, {"--resume=never"}}) {
+        std::filesystem::remove_all(out);
+        plan("0 0050\n75 -\n75 -\n75 0020 60\n75 0030 70\n");
+        start_job(GetParam())->wait();  // another, of earlier
+        const auto words_of = [&](int start) {
+            start_job(GetParam(), start, resume + std::vector<std::string>(kept.begin() + 3, kept.end()))
+                ->wait();
+            return words_of_start();
+        };
+        const std::vector<std::string> given = std::vector<std::string>{"train", "--out", out} + resume +
+                                               std::vector<std::string>(kept.begin() + 3, kept.end());
+        for (const int start : {0, 1, 2}) EXPECT_EQ(words_of(start), given) << start;
+        EXPECT_EQ(words_of(3), kept);
+    }
+}
+
+TEST_P(JobScripts, CountAsProgressWhatWasSavedLastAndNotTheHighestStep) {
+    // from step 50 on a run went back to step 10, and has not come to 50 again
+    plan("75 0050 1\n75 0020 2\n75 0030 3\n75 0040 4\n75 0045 5\n75 -\n75 -\n75 -\n");
+    int start = 0;
+    for (; start < 7; ++start) start_job(GetParam(), start)->wait();
+    EXPECT_EQ(requeues(), 7u);
+    const Outcome last = start_job(GetParam(), start)->wait();
+    EXPECT_EQ(requeues(), 7u);
+    EXPECT_NE(last.errors.find("3 starts without a checkpoint newer than step 45 in "), std::string::npos)
+        << last.errors;
 }
 
 TEST_P(JobScripts, WantATrainingRunAndAJob) {
@@ -202,8 +261,8 @@ TEST_F(Scripts, TheWrapperRestartsOn75WhenAskedAsLongAsThereIsProgress) {
     plan("75 0040\n75 0040\n75 0040\n75 0040\n75 0040\n");
     const Outcome outcome = run("skein-mpirun", words);
     EXPECT_EQ(outcome.code, 75);
-    EXPECT_EQ(calls().size(), 9u) << "one start and three restarts";
-    EXPECT_NE(outcome.errors.find("stopped for good: 3 restarts"), std::string::npos) << outcome.errors;
+    EXPECT_EQ(calls().size(), 8u) << "three starts";
+    EXPECT_NE(outcome.errors.find("stopped for good: 3 starts"), std::string::npos) << outcome.errors;
 }
 
 TEST_F(Scripts, TheWrapperTurnsEachSignalIntoUsr1AndThenEnds) {
@@ -221,6 +280,21 @@ TEST_F(Scripts, TheWrapperTurnsEachSignalIntoUsr1AndThenEnds) {
         ASSERT_EQ(calls().size(), 2u);
         EXPECT_EQ(calls()[1], "USR1") << signal;
     }
+}
+
+TEST_F(Scripts, TheWrapperResumesFromWhatIsGivenOnlyOnce) {
+    const std::vector<std::string> given{"train", "--out",    folder_ / "run", "--data",
+                                         "a  b",  "--resume", "/other run"};
+    plan("75 -\n71 -\n");
+    const std::vector<std::string> words = std::vector<std::string>{"--restart", "--"} + given;
+    EXPECT_EQ(run("skein-mpirun", words).code, 71);
+    EXPECT_EQ(words_of_start(), given);
+    plan("75 0010\n71 -\n");
+    EXPECT_EQ(run("skein-mpirun", words).code, 71);
+    EXPECT_EQ(words_of_start(), std::vector<std::string>(given.begin(), given.end() - 2));
+    plan("71 -\n");
+    EXPECT_EQ(run("skein-mpirun", words).code, 71);
+    EXPECT_EQ(words_of_start(), given) << "by hand again";
 }
 
 TEST_F(Scripts, TheWrapperSharesOutHostsRanksAndCores) {
