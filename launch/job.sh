@@ -114,7 +114,7 @@ set_words_of_restart() {
 
 # Signals. asked: those that came, in order. All of them reach the launcher as SIGUSR1, upon which the ranks save and
 # exit with 75: a SIGTERM or SIGINT that mpirun sees leaves its ranks about one second. A second SIGINT ends all at once.
-asked="" child=""
+asked=${asked:-} child="" reminder=""
 on_signal() {
     local again=""
     [[ $1 == INT && $asked == *INT* ]] && again=yes
@@ -123,9 +123,20 @@ on_signal() {
     if [[ -n $again ]]; then
         kill -INT "$child" 2>/dev/null || true
     else
-        kill -USR1 "$child" 2>/dev/null || true
+        ask_to_stop
     fi
 }
+# SIGUSR1 to the launcher, and again every few seconds for as long as it lives: mpirun loses one that comes before its ranks.
+ask_to_stop() {
+    kill -USR1 "$child" 2>/dev/null || true
+    [[ -z $reminder ]] || return 0
+    { while sleep 5 && kill -USR1 "$child"; do :; done; } &>/dev/null &
+    reminder=$!
+    disown "$reminder" # the shell is not to tell of its end
+}
+# The code of what SIGUSR1 has killed: a launcher or a rank that does not listen to it yet, or, as it is leaving with 75, no
+# more. It counts as 75; whether anything was saved is for may_restart to see.
+killed_by_usr1=$((128 + $(kill -l USR1)))
 catch_signals() {
     trap 'on_signal USR1' USR1
     trap 'on_signal INT' INT
@@ -137,9 +148,11 @@ catch_signals() {
 asked_to_end() { [[ $asked == *INT* || $asked == *TERM* || $asked == *HUP* ]]; }
 
 # Runs a launcher with its words, in a process group of its own, so that a terminal's Ctrl-C comes to this script alone,
-# and sets `code` to its exit code.
+# and sets `code` to its exit code. Nothing is run when a signal came already.
 run_launcher() {
     local before
+    code=75
+    [[ -z $asked ]] || return 0
     set -m
     if [[ -t 0 ]]; then
         "$@" </dev/null &
@@ -148,13 +161,15 @@ run_launcher() {
     fi
     child=$!
     set +m
-    if [[ -n $asked ]]; then kill -USR1 "$child" 2>/dev/null || true; fi
+    if [[ -n $asked ]]; then ask_to_stop; fi
     while :; do # a signal ends a wait early; what it waits for is then waited for again
         before=$asked code=0
         wait "$child" || code=$?
         [[ $asked != "$before" ]] || break
     done
     child=""
+    if [[ -n $reminder ]]; then kill "$reminder" 2>/dev/null || true; fi
+    if [[ -n $asked && $code -eq $killed_by_usr1 ]]; then code=75; fi
 }
 
 # Cores of this machine, of which a hyperthread is none, and hardware threads of a core; 0 and 1 where lscpu does not tell.
@@ -180,6 +195,7 @@ allow_root_in_a_container() {
 begin_job() {
     local here=$1
     shift
+    catch_signals
     out=$(out_of "$@") code=70
     [[ ${1:-} == train && -n $out ]] || { say "found '$*', wanted train ... --out DIR"; exit 64; }
     [[ -n ${SLURM_JOB_ID:-} ]] || { say "runs in a SLURM job: sbatch $0 ..."; exit 64; }
@@ -190,21 +206,26 @@ begin_job() {
     else
         set_words_of_restart "$out" "$@"
     fi
-    catch_signals
 }
 
-# The end of a SLURM job whose run, of the folder $1, ended with `code`: requeued on 75, over with any other.
+# Whether SLURM is taking the nodes away from this start of the job.
+is_preempted() { [[ $(scontrol show job "$SLURM_JOB_ID" 2>/dev/null || true) =~ \ PreemptTime=[0-9] ]]; }
+
+# The end of a SLURM job whose run, of the folder $1, ended with `code`: requeued on 75, over with any other, unless the
+# job is preempted: within its GraceTime SLURM ends mpirun's daemons, and mpirun then has another code.
 finish_job() {
-    if [[ $code -ne 75 ]]; then
-        [[ $code -eq 0 ]] || say "ended with code $code: not requeued"
+    [[ $code -ne $killed_by_usr1 ]] || code=75 # of SLURM's own
+    [[ $code -ne 0 ]] || exit 0
+    if [[ $code -ne 75 ]] && ! is_preempted; then
+        say "ended with code $code: not requeued"
         exit "$code"
     fi
-    if asked_to_end; then
-        say "told to end, and saved: not requeued here"
+    if [[ $code -eq 75 ]] && asked_to_end; then
+        say "told to end: not requeued here"
         exit 75
     fi
-    may_restart "$1" || exit 75
-    say "stopped at step $(newest_step "$1"): requeued"
+    may_restart "$1" || exit "$code"
+    say "stopped with code $code at step $(newest_step "$1"): requeued"
     scontrol requeue "$SLURM_JOB_ID" || say "scontrol requeue $SLURM_JOB_ID failed: start the job again by hand"
-    exit 75
+    exit "$code"
 }

@@ -164,6 +164,37 @@ TEST_P(JobScripts, PassUsr1OnAndRequeueAndAfterTermEnd) {
     }
 }
 
+TEST_P(JobScripts, StartNothingAfterASignalAndRequeue) {
+    fake_that_waits("scontrol", R"([ "$1" = show ] || echo "scontrol $*" >> "$FAKE/calls")");
+    const auto job = start_job(GetParam());
+    wait_for("waits", *job);
+    job->signal(SIGUSR1);
+    write(folder_ / "go", "");
+    const Outcome outcome = job->wait();
+    EXPECT_EQ(outcome.code, 75) << outcome.errors;
+    EXPECT_EQ(calls(), std::vector<std::string>{kRequeue});
+}
+
+TEST_P(JobScripts, RequeueWhatSigusr1HasKilledAsLongAsThereIsProgress) {
+    plan("138 -\n138 -\n138 -\n");
+    for (int start = 0; start < 3; ++start) EXPECT_EQ(start_job(GetParam(), start)->wait().code, 75);
+    EXPECT_EQ(requeues(), 2u);
+    plan("75 0010\n138 -\n138 -\n138 -\n");
+    for (int start = 0; start < 4; ++start) EXPECT_EQ(start_job(GetParam(), start)->wait().code, 75);
+    EXPECT_EQ(requeues(), 2u + 3u);
+}
+
+TEST_P(JobScripts, AskAgainUntilTheLauncherHears) {
+    fake("sleep", "exec /bin/sleep 0.02");
+    plan("deaf -\n");
+    const auto job = start_job(GetParam());
+    wait_for("waits", *job);
+    job->signal(SIGUSR1);
+    EXPECT_EQ(job->wait().code, 75);
+    EXPECT_EQ(std::ranges::count(calls(), "USR1"), 3);
+    EXPECT_EQ(requeues(), 1u);
+}
+
 TEST_P(JobScripts, ResumeFromWhatIsGivenOnlyUntilThereIsACheckpointOfTheirOwn) {
     const std::string out = folder_ / "run";
     const std::vector<std::string> kept{"train", "--out", out, "--data", "a  b", "--log.every", "*"};
@@ -194,6 +225,27 @@ TEST_P(JobScripts, CountAsProgressWhatWasSavedLastAndNotTheHighestStep) {
     EXPECT_EQ(requeues(), 7u);
     EXPECT_NE(last.errors.find("3 starts without a checkpoint newer than step 45 in "), std::string::npos)
         << last.errors;
+}
+
+TEST_P(JobScripts, RequeueWhenPreemptedWhateverTheCode) {
+    const auto job = [&](const std::string& preempted) {
+        write(folder_ / "job",
+              "JobId=7 JobName=skein\n   StartTime=2024-05-01T10:00:00 EndTime=Unknown\n"
+              "   PreemptEligibleTime=2024-05-01T10:00:00 PreemptTime=" +
+                  preempted + "\n");
+    };
+    for (const char* none : {"None", "N/A"}) {
+        job(none);
+        plan("143 -\n");
+        EXPECT_EQ(start_job(GetParam(), 1)->wait().code, 143);
+        EXPECT_EQ(requeues(), 0u) << none;
+    }
+    job("2024-05-01T10:30:00");
+    plan("0 0010\n143 -\n143 -\n143 -\n");
+    EXPECT_EQ(start_job(GetParam())->wait().code, 0);
+    EXPECT_EQ(requeues(), 0u) << "it is done";
+    for (int start = 0; start < 3; ++start) EXPECT_EQ(start_job(GetParam(), start)->wait().code, 143);
+    EXPECT_EQ(requeues(), 2u) << "and the third time there is no progress";
 }
 
 TEST_P(JobScripts, WantATrainingRunAndAJob) {
@@ -280,6 +332,28 @@ TEST_F(Scripts, TheWrapperTurnsEachSignalIntoUsr1AndThenEnds) {
         ASSERT_EQ(calls().size(), 2u);
         EXPECT_EQ(calls()[1], "USR1") << signal;
     }
+}
+
+TEST_F(Scripts, TheWrapperEndsWith75WhenItsSignalComesBeforeMpirunListens) {
+    const std::vector<std::string> words{"-np", "2", "--restart", "--", "train", "--out", folder_ / "run"};
+    plan("die -\n0 -\n");
+    const auto wrapper = start("skein-mpirun", words);
+    wait_for("waits", *wrapper);
+    wrapper->signal(SIGTERM);
+    EXPECT_EQ(wrapper->wait().code, 75);
+    EXPECT_EQ(calls().size(), 2u);
+    plan("138 -\n");
+    EXPECT_EQ(run("skein-mpirun", words).code, 138) << "of which this script knows nothing";
+
+    std::filesystem::remove(folder_ / "calls");
+    std::filesystem::remove(folder_ / "waits");
+    fake_that_waits("lscpu");
+    const auto early = start("skein-mpirun", words);
+    wait_for("waits", *early);
+    early->signal(SIGINT);
+    write(folder_ / "go", "");
+    EXPECT_EQ(early->wait().code, 75);
+    EXPECT_EQ(calls().size(), 0u) << "mpirun was not started";
 }
 
 TEST_F(Scripts, TheWrapperResumesFromWhatIsGivenOnlyOnce) {
