@@ -17,7 +17,10 @@ const std::string kLaunch = SKEIN_LAUNCH_FOLDER;
 
 /// A folder in front of the search path. The launchers in it take a line "CODE STEP" off the plan each time
 /// they are started, leave a checkpoint of that step, unless it is "-", and exit with that code; with the
-/// word "wait" they wait for SIGUSR1 instead, and exit with 75. What is called is in `calls`, a line each.
+/// word "wait" they wait for SIGUSR1 instead, and exit with 75, with "die" they are killed by it, and with
+/// "deaf" they heed the third. A line "CODE STEP SEQUENCE" says a checkpoint's place among the saves, which
+/// is its step otherwise. What is called is in `calls`, a line each, and the words of the last start in
+/// `words`.
 class Scripts : public testing::Test {
   protected:
     Scripts() {
@@ -25,10 +28,14 @@ class Scripts : public testing::Test {
         const std::string launcher = R"(
 if [ "$1" = --mpi=list ]; then cat "$FAKE/plugins"; exit 0; fi
 echo "$(basename "$0") $*" >> "$FAKE/calls"
-read code step < "$FAKE/plan"
+printf '%s\n' "$@" > "$FAKE/words"
+read code step sequence < "$FAKE/plan"
 sed -i 1d "$FAKE/plan"
-if [ "$code" = wait ]; then
-    trap 'echo USR1 >> "$FAKE/calls"; exit 75' USR1
+if [ "$code" = wait ] || [ "$code" = die ] || [ "$code" = deaf ]; then
+    end=75 misses=0
+    [ "$code" != die ] || end=138
+    [ "$code" != deaf ] || misses=2
+    trap 'echo USR1 >> "$FAKE/calls"; [ $((misses--)) -gt 0 ] || exit $end' USR1
     trap 'echo TERM >> "$FAKE/calls"; exit 1' TERM
     trap 'echo INT >> "$FAKE/calls"; exit 2' INT
     touch "$FAKE/waits"
@@ -36,18 +43,21 @@ if [ "$code" = wait ]; then
 fi
 if [ "$step" != - ]; then
     mkdir -p "$FAKE/run/checkpoints/step-0000$step"
-    touch "$FAKE/run/checkpoints/step-0000$step/manifest.json"
+    printf '{\n"step": %d,\n"sequence": %d,\n' $((10#$step)) ${sequence:-$((10#$step))} \
+        > "$FAKE/run/checkpoints/step-0000$step/manifest.json"
 fi
 exit "$code")";
         fake("srun", launcher);
         fake("mpirun", launcher);
-        fake("scontrol", "[ \"$1\" = show ] || echo \"scontrol $*\" >> \"$FAKE/calls\"");
+        fake("scontrol", R"(
+if [ "$1" = show ]; then cat "$FAKE/job" 2>/dev/null; else echo "scontrol $*" >> "$FAKE/calls"; fi)");
         write(folder_ / "plugins", "MPI plugin types are...\n\tnone\n\tpmix\n\tpmi2\n");
         environment_ = {{"PATH", folder_ / "bin:" + std::getenv("PATH")},
                         {"FAKE", folder_.path()},
                         {"SKEIN", folder_ / "bin/skein"}};
-        for (const char* name : {"SLURM_JOB_ID", "SLURM_RESTART_COUNT", "SLURM_CPUS_PER_TASK", "SLURM_NTASKS",
-                                 "SLURM_JOB_NUM_NODES", "SKEIN_MOST_RESTARTS"})
+        for (const char* name :
+             {"SLURM_JOB_ID", "SLURM_RESTART_COUNT", "SLURM_CPUS_PER_TASK", "SLURM_NTASKS",
+              "SLURM_JOB_NUM_NODES", "SKEIN_MOST_RESTARTS", "OMP_NUM_THREADS", "OMP_THREAD_LIMIT"})
             unsetenv(name);  // of the job, perhaps, that the tests run in
     }
 
@@ -73,9 +83,27 @@ exit "$code")";
     }
 
     /// The job script as job 7's start number `restarts`.
-    std::unique_ptr<RunningProgram> start_job(const std::string& script, int restarts = 0) {
-        return start(script, {"train", "--out", folder_ / "run"},
+    std::unique_ptr<RunningProgram> start_job(const std::string& script, int restarts = 0,
+                                              const std::vector<std::string>& more = {}) {
+        return start(script, std::vector<std::string>{"train", "--out", folder_ / "run"} + more,
                      {{"SLURM_JOB_ID", "7"}, {"SLURM_RESTART_COUNT", std::to_string(restarts)}});
+    }
+
+    /// A program of the search path that the scripts call before they start anything: it waits until `go` is
+    /// there, so that a signal can come meanwhile.
+    void fake_that_waits(const std::string& name, const std::string& then = "") {
+        fake(name, "touch \"$FAKE/waits\"; while [ ! -e \"$FAKE/go\" ]; do sleep 0.02; done\n" + then);
+    }
+    void wait_for(const std::string& file, RunningProgram& program) {
+        ASSERT_TRUE(becomes_true([&] { return std::filesystem::exists(folder_ / file); }))
+            << program.errors();
+    }
+
+    /// What skein's words of the last start were, behind its program's name.
+    std::vector<std::string> words_of_start() const {
+        const std::vector<std::string> all = lines_of(contents(folder_ / "words"));
+        const auto program = std::ranges::find(all, folder_ / "bin/skein");
+        return {program == all.end() ? program : program + 1, all.end()};
     }
 
     std::vector<std::string> calls() const { return lines_of(contents(folder_ / "calls")); }
@@ -102,7 +130,7 @@ TEST_P(JobScripts, RequeueOn75AndEndWithAnyOtherCode) {
     EXPECT_EQ(requeues(), 1u);
 }
 
-TEST_P(JobScripts, GiveUpAfterThreeRestartsWithoutANewerCheckpoint) {
+TEST_P(JobScripts, GiveUpAfterThreeStartsWithoutANewerCheckpoint) {
     plan("75 0010\n75 0010\n75 0010\n75 0020\n75 0020\n75 0020\n75 0020\n");
     int start = 0;
     for (; start < 6; ++start) EXPECT_EQ(start_job(GetParam(), start)->wait().code, 75);
@@ -111,7 +139,7 @@ TEST_P(JobScripts, GiveUpAfterThreeRestartsWithoutANewerCheckpoint) {
     EXPECT_EQ(last.code, 75);
     EXPECT_EQ(requeues(), 6u);
     EXPECT_EQ(last.errors, std::string(GetParam()) +
-                               ": stopped for good: 3 restarts without a checkpoint newer than step 20 in " +
+                               ": stopped for good: 3 starts without a checkpoint newer than step 20 in " +
                                (folder_ / "run") + "\n");
     plan("75 0020\n");
     start_job(GetParam(), 0)->wait();
@@ -136,6 +164,90 @@ TEST_P(JobScripts, PassUsr1OnAndRequeueAndAfterTermEnd) {
     }
 }
 
+TEST_P(JobScripts, StartNothingAfterASignalAndRequeue) {
+    fake_that_waits("scontrol", R"([ "$1" = show ] || echo "scontrol $*" >> "$FAKE/calls")");
+    const auto job = start_job(GetParam());
+    wait_for("waits", *job);
+    job->signal(SIGUSR1);
+    write(folder_ / "go", "");
+    const Outcome outcome = job->wait();
+    EXPECT_EQ(outcome.code, 75) << outcome.errors;
+    EXPECT_EQ(calls(), std::vector<std::string>{kRequeue});
+}
+
+TEST_P(JobScripts, RequeueWhatSigusr1HasKilledAsLongAsThereIsProgress) {
+    plan("138 -\n138 -\n138 -\n");
+    for (int start = 0; start < 3; ++start) EXPECT_EQ(start_job(GetParam(), start)->wait().code, 75);
+    EXPECT_EQ(requeues(), 2u);
+    plan("75 0010\n138 -\n138 -\n138 -\n");
+    for (int start = 0; start < 4; ++start) EXPECT_EQ(start_job(GetParam(), start)->wait().code, 75);
+    EXPECT_EQ(requeues(), 2u + 3u);
+}
+
+TEST_P(JobScripts, AskAgainUntilTheLauncherHears) {
+    fake("sleep", "exec /bin/sleep 0.02");
+    plan("deaf -\n");
+    const auto job = start_job(GetParam());
+    wait_for("waits", *job);
+    job->signal(SIGUSR1);
+    EXPECT_EQ(job->wait().code, 75);
+    EXPECT_EQ(std::ranges::count(calls(), "USR1"), 3);
+    EXPECT_EQ(requeues(), 1u);
+}
+
+TEST_P(JobScripts, ResumeFromWhatIsGivenOnlyUntilThereIsACheckpointOfTheirOwn) {
+    const std::string out = folder_ / "run";
+    const std::vector<std::string> kept{"train", "--out", out, "--data", "a  b", "--log.every", "*"};
+    for (const std::vector<std::string>& resume :
+         {std::vector<std::string>{"--resume", "/other run"}, {"--resume=never"}}) {
+        std::filesystem::remove_all(out);
+        plan("0 0050\n75 -\n75 -\n75 0020 60\n75 0030 70\n");
+        start_job(GetParam())->wait();  // another, of earlier
+        const auto words_of = [&](int start) {
+            start_job(GetParam(), start, resume + std::vector<std::string>(kept.begin() + 3, kept.end()))
+                ->wait();
+            return words_of_start();
+        };
+        const std::vector<std::string> given = std::vector<std::string>{"train", "--out", out} + resume +
+                                               std::vector<std::string>(kept.begin() + 3, kept.end());
+        for (const int start : {0, 1, 2}) EXPECT_EQ(words_of(start), given) << start;
+        EXPECT_EQ(words_of(3), kept);
+    }
+}
+
+TEST_P(JobScripts, CountAsProgressWhatWasSavedLastAndNotTheHighestStep) {
+    // from step 50 on a run went back to step 10, and has not come to 50 again
+    plan("75 0050 1\n75 0020 2\n75 0030 3\n75 0040 4\n75 0045 5\n75 -\n75 -\n75 -\n");
+    int start = 0;
+    for (; start < 7; ++start) start_job(GetParam(), start)->wait();
+    EXPECT_EQ(requeues(), 7u);
+    const Outcome last = start_job(GetParam(), start)->wait();
+    EXPECT_EQ(requeues(), 7u);
+    EXPECT_NE(last.errors.find("3 starts without a checkpoint newer than step 45 in "), std::string::npos)
+        << last.errors;
+}
+
+TEST_P(JobScripts, RequeueWhenPreemptedWhateverTheCode) {
+    const auto job = [&](const std::string& preempted) {
+        write(folder_ / "job",
+              "JobId=7 JobName=skein\n   StartTime=2024-05-01T10:00:00 EndTime=Unknown\n"
+              "   PreemptEligibleTime=2024-05-01T10:00:00 PreemptTime=" +
+                  preempted + "\n");
+    };
+    for (const char* none : {"None", "N/A"}) {
+        job(none);
+        plan("143 -\n");
+        EXPECT_EQ(start_job(GetParam(), 1)->wait().code, 143);
+        EXPECT_EQ(requeues(), 0u) << none;
+    }
+    job("2024-05-01T10:30:00");
+    plan("0 0010\n143 -\n143 -\n143 -\n");
+    EXPECT_EQ(start_job(GetParam())->wait().code, 0);
+    EXPECT_EQ(requeues(), 0u) << "it is done";
+    for (int start = 0; start < 3; ++start) EXPECT_EQ(start_job(GetParam(), start)->wait().code, 143);
+    EXPECT_EQ(requeues(), 2u) << "and the third time there is no progress";
+}
+
 TEST_P(JobScripts, WantATrainingRunAndAJob) {
     const Environment job = {{"SLURM_JOB_ID", "7"}};
     EXPECT_EQ(run(GetParam(), {"train", "--data", "x"}, job).code, 64) << "without --out";
@@ -150,6 +262,7 @@ INSTANTIATE_TEST_SUITE_P(BothWays, JobScripts, testing::Values("skein.sbatch", "
                          [](const auto& script) { return script.index == 0 ? "Srun" : "Mpirun"; });
 
 TEST_F(Scripts, SrunIsToldOfPmixAndOfTheCoresOfATask) {
+    fake("lscpu", "");
     plan("0 -\n0 -\n");
     const std::vector<std::string> words{"train", "--out=" + (folder_ / "run"), "--data", "a  b"};
     run("skein.sbatch", words, {{"SLURM_JOB_ID", "7"}, {"SLURM_CPUS_PER_TASK", "4"}});
@@ -160,6 +273,17 @@ TEST_F(Scripts, SrunIsToldOfPmixAndOfTheCoresOfATask) {
     EXPECT_EQ(calls(),
               (std::vector<std::string>{"srun --mpi=pmix --kill-on-bad-exit=0 --cpus-per-task=4 " + program,
                                         "mpirun -np 6 --map-by slot:PE=4 --bind-to core " + program}));
+}
+
+TEST_F(Scripts, MpirunIsToldOfCoresWhereSlurmCountsHardwareThreads) {
+    fake("lscpu", "echo '# core,socket'; for i in 0 1 2 3; do echo $i,0; echo $i,0; done");
+    plan("0 -\n0 -\n0 -\n");
+    for (const auto& [cpus, cores] : {std::pair("8", "4"), {"3", "1"}, {"1", "1"}}) {
+        run("skein-mpirun.sbatch", {"train", "--out", folder_ / "run"},
+            {{"SLURM_JOB_ID", "7"}, {"SLURM_CPUS_PER_TASK", cpus}});
+        EXPECT_NE(calls().back().find(std::string(" slot:PE=") + cores + " "), std::string::npos)
+            << calls().back();
+    }
 }
 
 TEST_F(Scripts, WithoutPmixTheJobEndsWithALineThatNamesTheOtherScript) {
@@ -189,8 +313,8 @@ TEST_F(Scripts, TheWrapperRestartsOn75WhenAskedAsLongAsThereIsProgress) {
     plan("75 0040\n75 0040\n75 0040\n75 0040\n75 0040\n");
     const Outcome outcome = run("skein-mpirun", words);
     EXPECT_EQ(outcome.code, 75);
-    EXPECT_EQ(calls().size(), 9u) << "one start and three restarts";
-    EXPECT_NE(outcome.errors.find("stopped for good: 3 restarts"), std::string::npos) << outcome.errors;
+    EXPECT_EQ(calls().size(), 8u) << "three starts";
+    EXPECT_NE(outcome.errors.find("stopped for good: 3 starts"), std::string::npos) << outcome.errors;
 }
 
 TEST_F(Scripts, TheWrapperTurnsEachSignalIntoUsr1AndThenEnds) {
@@ -208,6 +332,43 @@ TEST_F(Scripts, TheWrapperTurnsEachSignalIntoUsr1AndThenEnds) {
         ASSERT_EQ(calls().size(), 2u);
         EXPECT_EQ(calls()[1], "USR1") << signal;
     }
+}
+
+TEST_F(Scripts, TheWrapperEndsWith75WhenItsSignalComesBeforeMpirunListens) {
+    const std::vector<std::string> words{"-np", "2", "--restart", "--", "train", "--out", folder_ / "run"};
+    plan("die -\n0 -\n");
+    const auto wrapper = start("skein-mpirun", words);
+    wait_for("waits", *wrapper);
+    wrapper->signal(SIGTERM);
+    EXPECT_EQ(wrapper->wait().code, 75);
+    EXPECT_EQ(calls().size(), 2u);
+    plan("138 -\n");
+    EXPECT_EQ(run("skein-mpirun", words).code, 138) << "of which this script knows nothing";
+
+    std::filesystem::remove(folder_ / "calls");
+    std::filesystem::remove(folder_ / "waits");
+    fake_that_waits("lscpu");
+    const auto early = start("skein-mpirun", words);
+    wait_for("waits", *early);
+    early->signal(SIGINT);
+    write(folder_ / "go", "");
+    EXPECT_EQ(early->wait().code, 75);
+    EXPECT_EQ(calls().size(), 0u) << "mpirun was not started";
+}
+
+TEST_F(Scripts, TheWrapperResumesFromWhatIsGivenOnlyOnce) {
+    const std::vector<std::string> given{"train", "--out",    folder_ / "run", "--data",
+                                         "a  b",  "--resume", "/other run"};
+    plan("75 -\n71 -\n");
+    const std::vector<std::string> words = std::vector<std::string>{"--restart", "--"} + given;
+    EXPECT_EQ(run("skein-mpirun", words).code, 71);
+    EXPECT_EQ(words_of_start(), given);
+    plan("75 0010\n71 -\n");
+    EXPECT_EQ(run("skein-mpirun", words).code, 71);
+    EXPECT_EQ(words_of_start(), std::vector<std::string>(given.begin(), given.end() - 2));
+    plan("71 -\n");
+    EXPECT_EQ(run("skein-mpirun", words).code, 71);
+    EXPECT_EQ(words_of_start(), given) << "by hand again";
 }
 
 TEST_F(Scripts, TheWrapperSharesOutHostsRanksAndCores) {
@@ -236,6 +397,14 @@ TEST_F(Scripts, TheWrapperSharesOutHostsRanksAndCores) {
               "mpirun -np 2 --hostfile " + (folder_ / "hosts") + " --map-by ppr:1:node:PE=8 --bind-to core");
     fake("nvidia-smi", "echo 'GPU 0: one'; echo 'GPU 1: two'");
     EXPECT_EQ(line({"-H", "a,b"}), "mpirun -np 4 -H a:2\\,b:2 --map-by ppr:2:node:PE=4 --bind-to core");
+}
+
+TEST_F(Scripts, TheWrapperCountsCoresWhateverOpenMpIsToldToUse) {
+    fake("lscpu", "");
+    const std::vector<std::string> words{"--print", "--", "train"};
+    const std::string line = run("skein-mpirun", words).out;
+    EXPECT_EQ(run("skein-mpirun", words, {{"OMP_NUM_THREADS", "77"}}).out, line);
+    EXPECT_EQ(run("skein-mpirun", words, {{"OMP_THREAD_LIMIT", "1"}, {"OMP_NUM_THREADS", "1"}}).out, line);
 }
 
 TEST_F(Scripts, TheWrapperNamesAnOptionThatIsWrong) {
@@ -320,6 +489,15 @@ TEST_F(Doctor, TellsAFileSystemWithoutRenameOrFsync) {
     const Outcome report = run("doctor", {"--out", folder_ / "run"});
     EXPECT_TRUE(says(report, "bad      file system: "));
     EXPECT_EQ(report.code, 1);
+}
+
+TEST_F(Doctor, LooksAtTheNodeOfAJobFromWhereItIs) {
+    fake("srun", "case \"$*\" in *date*) echo 100.5 ;; *) echo \"a: ok $SLURM_OVERLAP $*\" ;; esac");
+    const Environment job = {{"SLURM_JOB_ID", "7"}, {"SLURM_JOB_NUM_NODES", "1"}};
+    EXPECT_TRUE(says(run("doctor", {}, job), "a: ok 1 --nodes=1 --ntasks=1 "));
+    fake("srun", "echo 'MPI plugin types are...'; echo pmix");
+    const Outcome alone = run("doctor", {"--one-node", "--out", folder_ / "run"}, job);
+    EXPECT_NE(alone.out.find(": ok       program: "), std::string::npos) << alone.out;
 }
 
 TEST_F(Doctor, ComparesTheClocksOfHosts) {
