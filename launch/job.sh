@@ -172,12 +172,17 @@ run_launcher() {
     if [[ -n $asked && $code -eq $killed_by_usr1 ]]; then code=75; fi
 }
 
-# Cores of this machine, of which a hyperthread is none, and hardware threads of a core; 0 and 1 where lscpu does not tell.
+# Cores of this machine, of which a hyperthread is none; 0 where lscpu does not tell.
 cores_of_host() { lscpu -p=core,socket 2>/dev/null | grep -v '^#' | sort -u | wc -l || true; }
-threads_of_a_core() {
-    local threads cores
-    threads=$(lscpu -p=core,socket 2>/dev/null | grep -vc '^#' || true) cores=$(cores_of_host)
-    echo $((cores > 0 && threads > cores ? threads / cores : 1))
+
+# How many of what SLURM calls a CPU are one core of the job's node: its hardware threads, or itself, as the site has it.
+cpus_of_a_core() {
+    local node cpus=0 cores=1
+    node=$(scontrol show node "${SLURMD_NODENAME:-}" 2>/dev/null || true)
+    if [[ $node =~ CPUTot=([0-9]+) ]]; then cpus=${BASH_REMATCH[1]}; fi
+    if [[ $node =~ CoresPerSocket=([0-9]+) ]]; then cores=${BASH_REMATCH[1]}; fi
+    if [[ $node =~ Sockets=([0-9]+) ]]; then cores=$((cores * BASH_REMATCH[1])); fi
+    echo $((cores > 0 && cpus > cores ? cpus / cores : 1))
 }
 
 # Open MPI wants to be told twice that running as root is meant. In a container everybody is root; what it may not do

@@ -5,6 +5,7 @@
 #include <sys/stat.h>
 
 #include <cstdlib>
+#include <tuple>
 
 #include "tests/support/program.h"
 
@@ -50,7 +51,8 @@ exit "$code")";
         fake("srun", launcher);
         fake("mpirun", launcher);
         fake("scontrol", R"(
-if [ "$1" = show ]; then cat "$FAKE/job" 2>/dev/null; else echo "scontrol $*" >> "$FAKE/calls"; fi)");
+if [ "$1 $2" = "show node" ]; then cat "$FAKE/node" 2>/dev/null
+elif [ "$1" = show ]; then cat "$FAKE/job" 2>/dev/null; else echo "scontrol $*" >> "$FAKE/calls"; fi)");
         write(folder_ / "plugins", "MPI plugin types are...\n\tnone\n\tpmix\n\tpmi2\n");
         environment_ = {{"PATH", folder_ / "bin:" + std::getenv("PATH")},
                         {"FAKE", folder_.path()},
@@ -262,7 +264,6 @@ INSTANTIATE_TEST_SUITE_P(BothWays, JobScripts, testing::Values("skein.sbatch", "
                          [](const auto& script) { return script.index == 0 ? "Srun" : "Mpirun"; });
 
 TEST_F(Scripts, SrunIsToldOfPmixAndOfTheCoresOfATask) {
-    fake("lscpu", "");
     plan("0 -\n0 -\n");
     const std::vector<std::string> words{"train", "--out=" + (folder_ / "run"), "--data", "a  b"};
     run("skein.sbatch", words, {{"SLURM_JOB_ID", "7"}, {"SLURM_CPUS_PER_TASK", "4"}});
@@ -276,11 +277,14 @@ TEST_F(Scripts, SrunIsToldOfPmixAndOfTheCoresOfATask) {
 }
 
 TEST_F(Scripts, MpirunIsToldOfCoresWhereSlurmCountsHardwareThreads) {
-    fake("lscpu", "echo '# core,socket'; for i in 0 1 2 3; do echo $i,0; echo $i,0; done");
-    plan("0 -\n0 -\n0 -\n");
-    for (const auto& [cpus, cores] : {std::pair("8", "4"), {"3", "1"}, {"1", "1"}}) {
+    const std::string threads = "CPUAlloc=0 CPUEfctv=16 CPUTot=16 CPULoad=0.1\n",
+                      cores_only = "CPUAlloc=0 CPUEfctv=8 CPUTot=8 CPULoad=0.1\n";
+    plan("0 -\n0 -\n0 -\n0 -\n");
+    for (const auto& [node, cpus, cores] :
+         {std::tuple(threads, "8", "4"), {threads, "3", "1"}, {threads, "1", "1"}, {cores_only, "8", "8"}}) {
+        write(folder_ / "node", node + "   Boards=1 Sockets=2 CoresPerSocket=4 ThreadsPerCore=2\n");
         run("skein-mpirun.sbatch", {"train", "--out", folder_ / "run"},
-            {{"SLURM_JOB_ID", "7"}, {"SLURM_CPUS_PER_TASK", cpus}});
+            {{"SLURM_JOB_ID", "7"}, {"SLURM_CPUS_PER_TASK", cpus}, {"SLURMD_NODENAME", "a"}});
         EXPECT_NE(calls().back().find(std::string(" slot:PE=") + cores + " "), std::string::npos)
             << calls().back();
     }
