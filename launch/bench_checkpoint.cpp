@@ -39,7 +39,6 @@ int bench_checkpoint(const Arguments& arguments, Ranks& ranks, const BenchShape&
     };
     alone("memcpy of as many bytes by the same threads", times.copy);
     against("  training held up by a save", times.held_up, times.copy);
-    against("  memcpy by one thread", times.copy_by_one, times.copy);
     alone("write and fsync of as many bytes", times.write);
     against("  a save in the background until durable", times.durable, times.write);
     against("  a save that is waited for", times.waited_for, times.write);
@@ -55,7 +54,6 @@ int bench_checkpoint(const Arguments& arguments, Ranks& ranks, const BenchShape&
                                             {"durable", times.durable},
                                             {"waited_for", times.waited_for},
                                             {"memcpy", times.copy},
-                                            {"memcpy_by_one", times.copy_by_one},
                                             {"write", times.write},
                                             {"load", times.load},
                                             {"read", times.read}}

@@ -17,7 +17,6 @@ struct CheckpointTimes {
     double durable = 0.0;      ///< from the same moment until that save is durable
     double waited_for = 0.0;   ///< a save that is not in the background
     double copy = 0.0;         ///< memcpy between warm buffers, by the same threads at the same time
-    double copy_by_one = 0.0;  ///< by one thread
     double write = 0.0;        ///< write in pieces of 8 MiB, fsync and close, as dd bs=8M conv=fsync does
     double load = 0.0;         ///< verified and read into the tensors
     double read = 0.0;         ///< the checkpoint's files in pieces of 8 MiB; like `load` from the page cache
