@@ -252,7 +252,9 @@ TrainResult Trainer::run(const StopSignal& stop) {
     if (hopeless == 0)
         save_last();
     else
-        end_together([&] {
+        finish_save();  // it may be the newest
+    if (hopeless > 0)
+        together_([&] {
             throw Error(text("train: ", hopeless, " steps in a row had no finite loss and gradient",
                              hopeless_where, " (--train.max-skipped); ",
                              newest_checkpoint_.empty() ? "there is no checkpoint"

@@ -122,7 +122,8 @@ class Trainer {
 
   private:
     void open_out();
-    std::optional<Checkpoint> find_start();
+    /// is_begun: on rank 0, whether OUT holds checkpoints.
+    std::optional<Checkpoint> find_start(bool is_begun);
     void settle_config(const std::optional<Checkpoint>& from);
     void configure(const std::optional<Checkpoint>& from, const RankPlace& place);
     void check_memory(const RankPlace& place) const;

@@ -51,8 +51,12 @@ Trainer::Trainer(TrainRequest request, Communicator& world, Together together, T
         const Patience::Exemption of_the_lock(patience());  // another's is watched for minutes
         together_([&] { open_out(); });
     }
+    bool is_begun = false;  // on rank 0
+    together_([&] {
+        if (world_.rank() == 0 && writes()) is_begun = holds_checkpoints(request_.out + "/checkpoints");
+    });
     std::optional<Checkpoint> from;
-    together_([&] { from = find_start(); });
+    together_([&] { from = find_start(is_begun); });
     together_([&] { settle_config(from); });
     patience().seconds = config_.parallel.timeout;
     together_([&] { agree_on(to_settings(config_)); });
@@ -103,17 +107,13 @@ void Trainer::open_out() {
 }
 
 // Collective, and throws on all ranks or on none.
-std::optional<Checkpoint> Trainer::find_start() {
+std::optional<Checkpoint> Trainer::find_start(bool is_begun) {
     const std::string checkpoints = request_.out + "/checkpoints";
     const Warn warn = [this](const std::string& line) { say(line); };
     if (request_.resume != "auto" && request_.resume != "never")
         return find_checkpoint(world_, request_.resume, warn);
-    bool has_any = false;
-    together_([&] {
-        if (world_.rank() == 0) has_any = holds_checkpoints(checkpoints);
-    });
-    has_any = world_.all_reduce_value(std::int64_t{has_any}, Reduction::kMax) != 0;
-    if (!has_any) return std::nullopt;
+    is_begun = world_.all_reduce_value(std::int64_t{is_begun}, Reduction::kMax) != 0;
+    if (!is_begun) return std::nullopt;
     if (request_.resume == "never")
         throw ConfigError(text("--resume: found never, but ", checkpoints,
                                " holds checkpoints; wanted another --out, or remove them"));

@@ -213,6 +213,14 @@ TEST_F(BadInput, ASecondWriterIsRefused) {
     EXPECT_EQ(inspected(run)["good"], true);
 }
 
+TEST_F(BadInput, ARunIsNotBegunAnewWhereItsCheckpointsCannotBeListed) {
+    const std::string run = copy("run"), log = contents(run + "/log.jsonl");
+    fs::rename(run + "/checkpoints", run + "/aside");
+    write(run + "/checkpoints", "no folder");
+    expect_refused_on_ranks(train("text", run), kInputOutput, {"cannot list " + run + "/checkpoints"});
+    EXPECT_EQ(contents(run + "/log.jsonl"), log);
+}
+
 TEST_F(BadInput, ADamagedCheckpointIsPassedOver) {
     const std::string run = copy("run"), newest = run + "/checkpoints/step-00000006";
     flip_byte(newest + "/rank-00000.h5", 5000);
