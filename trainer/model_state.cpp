@@ -52,8 +52,8 @@ void add_training_state(HostState& state, const ParameterList& parameters, const
     add(
         std::string(kParametersPrefix), [&](std::size_t i) { return parameters[i].leaf.value; },
         [&](std::size_t run) { return optimizer.value(run); });
-    add("moment1/", none, [&](std::size_t run) { return optimizer.moment1(run); });
-    add("moment2/", none, [&](std::size_t run) { return optimizer.moment2(run); });
+    add(std::string(kMoment1Prefix), none, [&](std::size_t run) { return optimizer.moment1(run); });
+    add(std::string(kMoment2Prefix), none, [&](std::size_t run) { return optimizer.moment2(run); });
 }
 
 void load_parameters(const Checkpoint& checkpoint, Communicator& world, ParameterList& parameters,

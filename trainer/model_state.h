@@ -13,6 +13,10 @@
 
 namespace skein {
 
+/// Where checkpoints have the optimizer's moments, by the parameters' names behind these.
+inline constexpr std::string_view kMoment1Prefix = "moment1/";
+inline constexpr std::string_view kMoment2Prefix = "moment2/";
+
 /// Tensors as checkpoints have them, in the host's memory: on the CPU where they lie, of a GPU a copy.
 class HostState {
   public:
@@ -42,8 +46,7 @@ class HostState {
 
 /// All parameters' values, by name behind kParametersPrefix.
 void add_parameters(HostState& state, const ParameterList& parameters);
-/// The same of those that the optimizer holds parts of alone, and the moments, as "moment1/NAME",
-/// "moment2/NAME".
+/// The same of those that the optimizer holds parts of alone, and the moments behind their prefixes.
 void add_training_state(HostState& state, const ParameterList& parameters, const Optimizer& optimizer);
 /// Their values become the checkpoint's. Collective; throws CheckpointError.
 void load_parameters(const Checkpoint& checkpoint, Communicator& world, ParameterList& parameters,

@@ -386,8 +386,7 @@ std::vector<Option> make_table() {
         "writes");
     add("checkpoint.audit", kFree, integer(checkpoint(&CheckpointSection::audit), 0),
         "steps between comparisons of what the data-parallel ranks have of parameters and moments, which are "
-        "then made "
-        "before every save as well; 0: none");
+        "then made before every save as well; 0: none");
 
     const auto eval = [](auto member) { return Field{&RunConfig::eval, member}; };
     add("eval.every", kFree, integer(eval(&EvalSection::every), 0),

@@ -28,19 +28,18 @@ std::size_t first_difference(const ParameterDigests& one, const ParameterDigests
 std::vector<ReplicatedTensor> replicated_state(const ParameterList& parameters, const Optimizer& optimizer,
                                                bool sharded) {
     std::vector<ReplicatedTensor> state;
-    const auto add = [&](const std::string& name, const Tensor& value) {
-        if (value) state.push_back({name, value});
+    const auto add = [&](std::string_view prefix, const std::string& name, const Tensor& value) {
+        if (value) state.push_back({text(prefix, name), value});
     };
     for (std::size_t i = 0; i < parameters.size(); ++i) {
         const Leaf& leaf = parameters[i].leaf;
-        const std::string name = std::string(kParametersPrefix) + parameters[i].name;
-        add(name, leaf.value);
-        add(name + " in 16 bits", leaf.copy);
+        add(kParametersPrefix, parameters[i].name, leaf.value);
+        add(kParametersPrefix, parameters[i].name + " in 16 bits", leaf.copy);
     }
     for (std::size_t run = 0; run < optimizer.runs().size() && !sharded; ++run) {
         const std::string& name = parameters[optimizer.runs()[run].parameter].name;
-        add("moment1/" + name, optimizer.moment1(run));
-        add("moment2/" + name, optimizer.moment2(run));
+        add(kMoment1Prefix, name, optimizer.moment1(run));
+        add(kMoment2Prefix, name, optimizer.moment2(run));
     }
     return state;
 }

@@ -133,6 +133,10 @@ class Trainer {
     void resume_from(const Checkpoint& checkpoint, HostState& state);
     void load_weights(const std::string& from);
     void start_log(const std::optional<Checkpoint>& from);
+    /// At every so many steps; 0: never.
+    static bool is_due(std::int64_t every, std::uint64_t step) {
+        return every > 0 && step % static_cast<std::uint64_t>(every) == 0;
+    }
     bool out_of_patience() const;
     /// together_, where a failure ends the run: what is being saved is saved first.
     void end_together(const std::function<void()>& part);
@@ -156,9 +160,6 @@ class Trainer {
     void evaluate_now();
     // trainer_save.cpp
     void plan_saves();
-    static bool is_due(std::int64_t every, std::uint64_t step) {
-        return every > 0 && step % static_cast<std::uint64_t>(every) == 0;
-    }
     void save();
     void save_last();
     void start_save(bool background);
