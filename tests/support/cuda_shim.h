@@ -32,7 +32,7 @@
 /// values in another order lacks a barrier.
 #define __global__
 #define __device__
-#define __launch_bounds__(threads)
+#define __launch_bounds__(...)
 #define SKEIN_UNROLL
 #define SKEIN_NO_UNROLL
 #define SKEIN_SHARED(Type, name, count)                \
@@ -252,6 +252,9 @@ inline void load_matrices_transposed(unsigned (&r)[4], const void* row,
 
 inline std::byte* dynamic_shared() {
     return shim::dynamic_shared();
+}
+inline int most_dynamic_shared() {
+    return kMostDynamicShared;
 }
 
 template <auto kKernel, class... Arguments>

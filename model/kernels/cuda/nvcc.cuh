@@ -173,6 +173,17 @@ __device__ inline void load_matrices_transposed(unsigned (&r)[4], const void* ro
                  : "memory");
 }
 
+/// Bytes of shared memory that a block may have on this thread's device, static ones included.
+inline int most_dynamic_shared() {
+    int device = 0, bytes = 0;
+    if (cudaGetDevice(&device) != cudaSuccess ||
+        cudaDeviceGetAttribute(&bytes, cudaDevAttrMaxSharedMemoryPerBlockOptin, device) != cudaSuccess) {
+        cudaGetLastError();
+        return kMostDynamicShared;
+    }
+    return bytes;
+}
+
 inline void throw_if_refused(cudaError_t status, const char* kernel, Grid grid, int threads, int shared) {
     if (status == cudaSuccess) return;
     cudaGetLastError();  // it is not to come out of the next launch as well

@@ -9,7 +9,7 @@
 /// tests in which a thread of a block is a fibre, so that the same source runs, and is tested, on a machine
 /// without a GPU. In both:
 ///
-/// - __global__, __device__, __launch_bounds__(threads)
+/// - __global__, __device__, __launch_bounds__(threads, least blocks of a multiprocessor)
 /// - SKEIN_SHARED(type, name, count): an array in the block's shared memory, aligned to 16 bytes, contents
 ///   undefined
 /// - thread_index(), block_threads(): blocks are one-dimensional, of a multiple of 32 threads
@@ -23,7 +23,8 @@
 ///   a word; exp2_approximate(x)
 /// - launch<kernel>(grid, threads, stream, arguments...)
 /// - launch_with_shared<kernel>(grid, threads, bytes, stream, arguments...), dynamic_shared(): shared memory
-///   beyond 48 KiB, up to kMostDynamicShared: a pointer to it, aligned to 16 bytes, contents undefined
+///   beyond 48 KiB, up to most_dynamic_shared(), kMostDynamicShared or more: a pointer to it, aligned to 16
+///   bytes, contents undefined
 /// - SKEIN_UNROLL, SKEIN_NO_UNROLL: before a loop that must be unrolled, as it indexes what is to stay in
 ///   registers, and one that must not, as its body is long
 /// - copy_async<bytes>(to, from, exists), wait_for_copies(): 4 or 16 bytes, aligned, to shared memory, while

@@ -35,38 +35,23 @@ __device__ inline T block_sum(T x) {
     return one[0];
 }
 
-/// A value and where it stands.
-struct Largest {
-    float value;
-    std::int64_t index;
-};
-
-/// The larger value; of equal ones the one that stands first.
-__device__ inline Largest larger(Largest a, Largest b) {
-    if (a.value != b.value) return a.value > b.value ? a : b;
-    return a.index < b.index ? a : b;
-}
-
-__device__ inline Largest warp_largest(Largest x) {
-    for (int lanes = kWarp / 2; lanes > 0; lanes /= 2)
-        x = larger(x, {shuffle_xor(x.value, lanes), shuffle_xor(x.index, lanes)});
-    return x;
-}
-
-/// The largest of the block, and of equal ones the first. `none` loses against every other.
-__device__ inline Largest block_largest(Largest x, Largest none) {
-    SKEIN_SHARED(float, values, kWarp);
-    SKEIN_SHARED(std::int64_t, indices, kWarp);
+/// The largest of the block's numbers, none of which is NaN. All threads of the block call it.
+__device__ inline float block_largest(float x) {
+    SKEIN_SHARED(float, of_warps, kWarp);
     const int lane = thread_index() % kWarp, warp = thread_index() / kWarp, warps = block_threads() / kWarp;
-    x = warp_largest(x);
+    const auto of_warp = [](float own) {
+        for (int lanes = kWarp / 2; lanes > 0; lanes /= 2) {
+            const float other = shuffle_xor(own, lanes);
+            own = other > own ? other : own;
+        }
+        return own;
+    };
+    x = of_warp(x);
     if (warps == 1) return x;
     sync_threads();  // the readers of an earlier call are through
-    if (lane == 0) {
-        values[warp] = x.value;
-        indices[warp] = x.index;
-    }
+    if (lane == 0) of_warps[warp] = x;
     sync_threads();
-    return warp_largest(lane < warps ? Largest{values[lane], indices[lane]} : none);
+    return of_warp(of_warps[lane < warps ? lane : 0]);
 }
 
 }  // namespace skein::kernels::cuda

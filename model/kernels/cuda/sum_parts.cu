@@ -9,17 +9,17 @@ namespace cuda {
 inline constexpr int kSumPartsThreads = 256;
 
 /// A thread an eight.
-template <class T>
-__global__ void __launch_bounds__(kSumPartsThreads) sum_parts_kernel(SumPartsArgs args, bool aligned) {
+template <class T, bool kWhole>
+__global__ void __launch_bounds__(kSumPartsThreads) sum_parts_kernel(SumPartsArgs args) {
     const std::int64_t i = (block_index() * kSumPartsThreads + thread_index()) * 8, left = args.count - i;
     if (left <= 0) return;
     const auto part = [&](int p) {
         return p == args.own ? static_cast<const T*>(args.own_part.data)
                              : static_cast<const T*>(args.others.data) + p * args.stride;
     };
-    Eight total = load_eight(part(0) + i, left, aligned);
-    for (int p = 1; p < args.parts; ++p) add_to(total, load_eight(part(p) + i, left, aligned));
-    store_eight(static_cast<T*>(args.y.data) + i, total, left, aligned);
+    Eight total = load_eight<kWhole>(part(0) + i, left);
+    for (int p = 1; p < args.parts; ++p) add_to(total, load_eight<kWhole>(part(p) + i, left));
+    store_eight<kWhole>(static_cast<T*>(args.y.data) + i, total, left);
 }
 
 }  // namespace cuda
@@ -27,11 +27,13 @@ __global__ void __launch_bounds__(kSumPartsThreads) sum_parts_kernel(SumPartsArg
 void sum_parts(CudaStream& stream, const SumPartsArgs& args) {
     using namespace cuda;
     if (args.count == 0) return;
-    const bool aligned =
-        args.stride % 8 == 0 && rows_are_aligned(8, args.others.data, args.own_part.data, args.y.data);
+    const bool whole = args.count % 8 == 0 &&
+                       rows_are_aligned(args.stride, args.others.data, args.own_part.data, args.y.data);
     for_element_type(args.y.dtype, [&]<class T>() {
-        launch<sum_parts_kernel<T>>({divide_up(args.count, 8 * kSumPartsThreads), 1}, kSumPartsThreads,
-                                    stream, args, aligned);
+        for_whole_eights(whole, [&](auto is_whole) {
+            launch<sum_parts_kernel<T, decltype(is_whole)::value>>(
+                {divide_up(args.count, 8 * kSumPartsThreads), 1}, kSumPartsThreads, stream, args);
+        });
     });
 }
 

@@ -11,10 +11,9 @@ inline constexpr int kSumThreads = 256, kGroups = 8, kRowLanes = kSumThreads / k
 
 /// Block (part, tile): rows [256 part, 256 part + 256) of 64 columns. Eight threads take a row's columns, 32
 /// rows at a time.
-template <class T>
+template <class T, bool kWhole>
 __global__ void __launch_bounds__(kSumThreads)
-    column_sums_kernel(std::int64_t rows, std::int64_t width, const T* x, float* sums, bool accumulate,
-                       bool aligned, bool sums_aligned) {
+    column_sums_kernel(std::int64_t rows, std::int64_t width, const T* x, float* sums, bool accumulate) {
     SKEIN_SHARED(float, tile, kRowLanes* kTileColumns);
     const int group = thread_index() % kGroups, lane = thread_index() / kGroups;
     const std::int64_t c = block_index_y() * kTileColumns + group * 8;
@@ -22,7 +21,7 @@ __global__ void __launch_bounds__(kSumThreads)
     Eight total = eight_of(0.0f);
     if (c < width)
         for (std::int64_t r = first + lane; r < end; r += kRowLanes)
-            add_to(total, load_eight(x + r * width + c, width - c, aligned));
+            add_to(total, load_eight<kWhole>(x + r * width + c, width - c));
     float* mine = tile + lane * kTileColumns + group * 8;
     for (int i = 0; i < 8; ++i) mine[i] = total.v[i];
     for (int half = kRowLanes / 2; half > 0; half /= 2) {
@@ -34,10 +33,10 @@ __global__ void __launch_bounds__(kSumThreads)
     for (int i = 0; i < 8; ++i) total.v[i] = mine[i];
     float* to = sums + block_index() * width + c;
     if (accumulate) {
-        const Eight old = load_eight(to, width - c, sums_aligned);
+        const Eight old = load_eight<kWhole>(to, width - c);
         for (int i = 0; i < 8; ++i) total.v[i] = old.v[i] + total.v[i];
     }
-    store_eight(to, total, width - c, sums_aligned);
+    store_eight<kWhole>(to, total, width - c);
 }
 
 }  // namespace cuda
@@ -49,9 +48,11 @@ void column_sums(CudaStream& stream, std::int64_t rows, std::int64_t width, Cons
     const std::int64_t parts = std::max<std::int64_t>(1, divide_up(rows, kPartRows));
     const auto sum_parts = [&](float* to, bool add_up) {
         for_element_type(x.dtype, [&]<class T>() {
-            launch<column_sums_kernel<T>>({parts, divide_up(width, kTileColumns)}, kSumThreads, stream, rows,
-                                          width, static_cast<const T*>(x.data), to, add_up,
-                                          rows_are_aligned(width, x.data), rows_are_aligned(width, to));
+            for_whole_eights(rows_are_aligned(width, x.data, to), [&](auto is_whole) {
+                launch<column_sums_kernel<T, decltype(is_whole)::value>>(
+                    {parts, divide_up(width, kTileColumns)}, kSumThreads, stream, rows, width,
+                    static_cast<const T*>(x.data), to, add_up);
+            });
         });
     };
     if (parts == 1) return sum_parts(sums, accumulate);

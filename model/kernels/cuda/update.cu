@@ -7,7 +7,7 @@
 namespace skein::kernels {
 namespace cuda {
 
-inline constexpr int kUpdateThreads = 512, kEndThreads = 256;
+inline constexpr int kUpdateThreads = 512, kAdamThreads = 256, kEndThreads = 256;
 
 __device__ inline bool is_aligned(const void* address) {
     return reinterpret_cast<std::uintptr_t>(address) % 16 == 0;
@@ -47,8 +47,9 @@ __global__ void __launch_bounds__(kEndThreads) end_step_kernel(EndStepArgs args)
     *args.state = args.end->after;
 }
 
+/// Three blocks a multiprocessor: its registers would allow 512 threads as one block, and 768 as three.
 template <class T>
-__global__ void __launch_bounds__(kUpdateThreads) adam_kernel(AdamArgs args) {
+__global__ void __launch_bounds__(kAdamThreads, 3) adam_kernel(AdamArgs args) {
     if (args.end->skipped != 0) return;
     const float gradient_scale = args.end->gradient_scale, rate = args.end->rate;
     const float step = rate / args.end->correction1;
@@ -61,7 +62,7 @@ __global__ void __launch_bounds__(kUpdateThreads) adam_kernel(AdamArgs args) {
                          is_aligned(tensor.sent);
     const float keep = 1.0f - rate * tensor.decoupled_decay;
     const std::int64_t begin = block.block * kNormBlock, end = std::min(tensor.count, begin + kNormBlock);
-    for (std::int64_t at = begin + thread_index() * std::int64_t{8}; at < end; at += kUpdateThreads * 8) {
+    for (std::int64_t at = begin + thread_index() * std::int64_t{8}; at < end; at += kAdamThreads * 8) {
         const std::int64_t left = end - at;
         const Eight gradient = load_eight(tensor.gradient + at, left, aligned);
         Eight p = load_eight(tensor.parameter + at, left, aligned);
@@ -111,11 +112,11 @@ void adam(CudaStream& stream, const AdamArgs& args) {
     const cuda::Grid blocks{args.list.block_count, 1};
     switch (args.list.copies) {
         case DType::bf16:
-            return cuda::launch<cuda::adam_kernel<Bf16>>(blocks, cuda::kUpdateThreads, stream, args);
+            return cuda::launch<cuda::adam_kernel<Bf16>>(blocks, cuda::kAdamThreads, stream, args);
         case DType::f16:
-            return cuda::launch<cuda::adam_kernel<F16>>(blocks, cuda::kUpdateThreads, stream, args);
+            return cuda::launch<cuda::adam_kernel<F16>>(blocks, cuda::kAdamThreads, stream, args);
         default:
-            return cuda::launch<cuda::adam_kernel<float>>(blocks, cuda::kUpdateThreads, stream, args);
+            return cuda::launch<cuda::adam_kernel<float>>(blocks, cuda::kAdamThreads, stream, args);
     }
 }
 

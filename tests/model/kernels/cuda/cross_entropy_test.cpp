@@ -89,6 +89,11 @@ TEST(CudaCrossEntropyInFp32, MayPutTheGradientWhereTheLogitsLieOrNowhere) {
             check<float>(7, vocabulary, 0.1, gradient, 3.0f);
 }
 
+TYPED_TEST(CudaCrossEntropy, MatchesTheCpuWhereSharedMemoryDoesNotHoldARow) {
+    for (const std::int64_t vocabulary : {60000, 60001})  // 234 KiB, and no architecture has more than 227
+        check<TypeParam>(6, vocabulary, 0.1, Gradient::kApart, 3.0f);
+}
+
 TYPED_TEST(CudaCrossEntropy, StandsLogitsThatOverflowAnExponential) {
     check<TypeParam>(7, 2064, 0.1, Gradient::kApart, 200.0f);
 }
