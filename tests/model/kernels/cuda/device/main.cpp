@@ -10,7 +10,7 @@
 #include <string_view>
 
 #include "model/base/error.h"
-#include "tests/model/kernels/cuda/device/managed_heap.h"
+#include "tests/model/kernels/cuda/device/shared_heap.h"
 #include "tests/model/kernels/cuda/device/times.h"
 #include "tests/support/cuda_order.h"
 
@@ -63,13 +63,13 @@ int main(int argc, char** argv) {
             print_times();
             return 0;
         }
-        start_managed_heap();
+        start_shared_heap();
     } catch (const std::exception& error) {
         std::cerr << error.what() << "\n";
         return 1;
     }
     const int failed = RUN_ALL_TESTS();
     std::cout.flush();
-    // CUDA takes the managed heap back before static objects that lie in it would be destroyed
+    // CUDA takes the shared heap back before static objects that lie in it would be destroyed
     std::_Exit(failed);
 }

@@ -13,7 +13,7 @@
 namespace skein::test {
 namespace {
 
-constexpr std::int64_t kBatch = 8, kLength = 1024, kTokens = kBatch * kLength, kHeads = 12, kHeadWidth = 64,
+constexpr std::int64_t kBatch = 32, kLength = 1024, kTokens = kBatch * kLength, kHeads = 12, kHeadWidth = 64,
                        kWidth = kHeads * kHeadWidth;
 
 double size(DType dtype, std::int64_t count) {
