@@ -46,6 +46,11 @@ inline std::unique_ptr<Communicator> make_nccl(GradientRoute route, const MpiSes
     return make_nccl_communicator(session, data, stream, options);
 }
 
+/// For tests that wait it out: NCCL's own connection, which counts, takes up to some seconds.
+inline double short_timeout() {
+    return properties_of(Gpu{0}).name == "CUDA on the CPU" ? 0.05 : 10.0;
+}
+
 /// What run() throws; it must throw.
 template <class Run>
 std::string message_of(const Run& run) {
