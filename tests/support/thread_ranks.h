@@ -26,6 +26,11 @@ class ThreadCommunicator final : public Communicator {
         std::condition_variable arrived;
         // by channel, sender and receiver
         std::map<std::tuple<int, int, int>, std::deque<std::vector<std::byte>>> boxes;
+        bool is_left = false;  ///< a rank threw: nobody waits for what does not come any more
+    };
+    /// What those throw that wait for a rank that left.
+    struct Left : std::logic_error {
+        Left() : std::logic_error("another rank threw") {}
     };
 
     ThreadCommunicator(std::shared_ptr<Mail> mail, int rank, int size, int channel = 0)
@@ -40,16 +45,19 @@ class ThreadCommunicator final : public Communicator {
         mail_->arrived.notify_all();
         for (const Incoming& in : receive) {
             auto& box = mail_->boxes[{channel_, in.peer, rank_}];
-            mail_->arrived.wait(lock, [&] { return !box.empty(); });
+            mail_->arrived.wait(lock, [&] { return !box.empty() || mail_->is_left; });
+            if (box.empty()) throw Left();
             if (box.front().size() != in.bytes.size()) throw std::logic_error("message of another length");
             if (!in.bytes.empty()) std::memcpy(in.bytes.data(), box.front().data(), in.bytes.size());
             box.pop_front();
         }
         return {};
     }
-    Pending start_fast_all_reduce(std::span<float>,
-                                  std::source_location = std::source_location::current()) override {
-        throw std::logic_error("not for tests on threads");
+    /// In the order of ranks: as good as any other.
+    Pending start_fast_all_reduce(std::span<float> values,
+                                  std::source_location where = std::source_location::current()) override {
+        all_reduce(values, Reduction::kSum, where);
+        return {};
     }
     /// Ranks duplicate in the same order, so the copies' channels have the same numbers on all.
     std::unique_ptr<Communicator> duplicate() override {
@@ -61,23 +69,47 @@ class ThreadCommunicator final : public Communicator {
     int rank_, size_, channel_, duplicates_ = 0;
 };
 
-/// Runs body(communicator) on `size` ranks and returns when all have; rethrows the first rank's exception.
-inline void on_ranks(int size, const std::function<void(Communicator&)>& body) {
+/// Where a rank stands: data x tensor ranks, those of a tensor group side by side.
+struct ThreadGroups {
+    Communicator& world;
+    Communicator& data;
+    Communicator& tensor;
+};
+
+/// Runs body(groups) on data x tensor ranks and returns when all have. When a rank throws, those that wait
+/// for it do as well; rethrows what was thrown first, by rank.
+inline void on_grid(int data, int tensor, const std::function<void(const ThreadGroups&)>& body) {
+    constexpr int kDataChannels = 1'000'000, kTensorChannels = 2'000'000;  // far from duplicates' channels
     const auto mail = std::make_shared<ThreadCommunicator::Mail>();
-    std::vector<std::exception_ptr> thrown(static_cast<std::size_t>(size));
+    std::vector<std::exception_ptr> thrown(static_cast<std::size_t>(data * tensor)), left = thrown;
     std::vector<std::thread> threads;
-    for (int rank = 0; rank < size; ++rank)
+    for (int rank = 0; rank < data * tensor; ++rank)
         threads.emplace_back([&, rank] {
-            ThreadCommunicator communicator(mail, rank, size);
+            const int row = rank / tensor, column = rank % tensor;
+            ThreadCommunicator world(mail, rank, data * tensor);
+            ThreadCommunicator like_this(mail, row, data, kDataChannels + column);
+            ThreadCommunicator one_model(mail, column, tensor, kTensorChannels + row);
             try {
-                body(communicator);
+                body({world, like_this, one_model});
+                return;
+            } catch (const ThreadCommunicator::Left&) {
+                left[static_cast<std::size_t>(rank)] = std::current_exception();
             } catch (...) {
                 thrown[static_cast<std::size_t>(rank)] = std::current_exception();
             }
+            const std::lock_guard lock(mail->mutex);
+            mail->is_left = true;
+            mail->arrived.notify_all();
         });
     for (std::thread& thread : threads) thread.join();
-    for (const std::exception_ptr& one : thrown)
-        if (one) std::rethrow_exception(one);
+    for (const auto* all : {&thrown, &left})
+        for (const std::exception_ptr& one : *all)
+            if (one) std::rethrow_exception(one);
+}
+
+/// Runs body(communicator) on `size` ranks, as on_grid does.
+inline void on_ranks(int size, const std::function<void(Communicator&)>& body) {
+    on_grid(size, 1, [&](const ThreadGroups& groups) { body(groups.world); });
 }
 
 }  // namespace skein
