@@ -1,7 +1,10 @@
 #pragma once
 
+#include <algorithm>
 #include <cstddef>
 #include <functional>
+#include <map>
+#include <ostream>
 #include <random>
 #include <set>
 #include <stdexcept>
@@ -18,13 +21,37 @@ struct Axis {
 };
 using AxisValue = std::pair<std::string, std::string>;
 
-/// Rows with a value of each axis, in the order of the axes, so that every two values that may stand together
+/// A value of each axis.
+struct Row {
+    std::map<std::string, std::string> values;
+
+    const std::string& operator[](const std::string& name) const { return values.at(name); }
+    Row with(const std::vector<AxisValue>& changes) const {
+        Row row = *this;
+        for (const auto& [name, value] : changes) row.values.at(name) = value;
+        return row;
+    }
+    friend std::ostream& operator<<(std::ostream& out, const Row& row) {
+        for (const auto& [name, value] : row.values)
+            out << (name == "ranks" ? "" : "--") << name << ' ' << value << ' ';
+        return out;
+    }
+};
+
+/// The value after the row's own.
+inline std::string next_value(const std::vector<Axis>& axes, const Row& row, const std::string& name) {
+    const auto axis = std::ranges::find(axes, name, &Axis::name);
+    const auto value = std::ranges::find(axis->values, row[name]);
+    return value + 1 == axis->values.end() ? axis->values.front() : *(value + 1);
+}
+
+/// Rows so that every two values that may stand together
 /// do so in some row. Greedy: each row is begun with a pair that is wanting, each further axis takes the
 /// value that brings the most such pairs, and the best of the rows that come of taking the axes in another
 /// order is kept. The same rows every time. Throws when a row cannot be completed: each axis wants a value
 /// that stands with all others.
-inline std::vector<std::vector<AxisValue>> all_pairs(
-    const std::vector<Axis>& axes, const std::function<bool(const AxisValue&, const AxisValue&)>& may_stand) {
+inline std::vector<Row> all_pairs(const std::vector<Axis>& axes,
+                                  const std::function<bool(const AxisValue&, const AxisValue&)>& may_stand) {
     using Place = std::pair<std::size_t, std::size_t>;  // an axis, and of its values
     constexpr std::size_t kNone = ~std::size_t{0};
     const auto value_at = [&](Place at) {
@@ -41,7 +68,7 @@ inline std::vector<std::vector<AxisValue>> all_pairs(
                     if (may_stand(value_at({i, v}), value_at({j, w}))) stand.insert({{i, v}, {j, w}});
     wanting = stand;
 
-    std::vector<std::vector<AxisValue>> rows;
+    std::vector<Row> rows;
     std::mt19937 chance;  // the same numbers everywhere
     while (!wanting.empty()) {
         std::vector<std::size_t> best;
@@ -82,7 +109,7 @@ inline std::vector<std::vector<AxisValue>> all_pairs(
         }
         rows.emplace_back();
         for (std::size_t i = 0; i < axes.size(); ++i) {
-            rows.back().push_back(value_at({i, best[i]}));
+            rows.back().values.insert(value_at({i, best[i]}));
             for (std::size_t j = i + 1; j < axes.size(); ++j) wanting.erase({{i, best[i]}, {j, best[j]}});
         }
     }

@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <map>
-#include <ostream>
 #include <string>
 #include <utility>
 #include <vector>
@@ -81,28 +80,9 @@ inline bool may_stand(const AxisValue& one, const AxisValue& other) {
     });
 }
 
-/// A value of each axis.
-struct Row {
-    std::map<std::string, std::string> values;
-
-    const std::string& operator[](const std::string& name) const { return values.at(name); }
-    Row with(const std::vector<AxisValue>& changes) const {
-        Row row = *this;
-        for (const auto& [name, value] : changes) row.values.at(name) = value;
-        return row;
-    }
-    friend std::ostream& operator<<(std::ostream& out, const Row& row) {
-        for (const auto& [name, value] : row.values)
-            out << (name == "ranks" ? "" : "--") << name << ' ' << value << ' ';
-        return out;
-    }
-};
-
 /// The table.
 inline std::vector<Row> pairwise_rows() {
-    std::vector<Row> rows;
-    for (const auto& row : all_pairs(kAxes, may_stand)) rows.push_back({{row.begin(), row.end()}});
-    return rows;
+    return all_pairs(kAxes, may_stand);
 }
 
 /// All values of the axes by which parameters and state are laid out, rounded and saved, each with every
@@ -140,9 +120,7 @@ inline std::vector<Row> product_rows() {
 
 /// The value after the row's own.
 inline std::string next_value(const Row& row, const std::string& name) {
-    const auto axis = std::ranges::find(kAxes, name, &Axis::name);
-    const auto value = std::ranges::find(axis->values, row[name]);
-    return value + 1 == axis->values.end() ? axis->values.front() : *(value + 1);
+    return next_value(kAxes, row, name);
 }
 
 /// The same run in a layout of which as much differs as may.
