@@ -43,12 +43,15 @@ inline const std::vector<Axis> kAxes{
     {"model.kv-heads", {"4", "2", "1"}},
     {"model.ff", {"20", "4100"}},  // the latter's are two blocks of an optimizer's slices
     {"model.dropout", {"0.1", "0"}},
+    {"model.dropout-attention", {"same", "0.2"}},
+    {"model.encoder-layers", {"0", "1"}},
     {"optimizer.kind", {"adamw", "adam"}},
     {"schedule.kind", {"cosine", "linear", "constant", "inverse-sqrt", "noam", "wsd"}},
     {"checkpoint.background", {"true", "false"}},
     {"checkpoint.audit", {"0", "1"}},
     {"eval.every", {"2", "0"}},
     {"eval.patience", {"0", "9"}},
+    {"eval.samples", {"0", "5"}},
     {"log.hash", {"0", "2"}},
 };
 

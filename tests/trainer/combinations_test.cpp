@@ -267,9 +267,9 @@ TEST_P(Combinations, AreOneRunInEveryLayout) {
         const auto objective = load_objective(saved, groups.world, stream, sharing);
         const RunConfig config = from_settings(saved.manifest().run.configuration);
         const DataFolder folder = open_data_folder(data(row));
-        const Evaluation found =
-            evaluate(*objective, stream, groups.data,
-                     *open_validation_data(folder, config.model, config.train.long_pairs, 0));
+        const Evaluation found = evaluate(
+            *objective, stream, groups.data,
+            *open_validation_data(folder, config.model, config.train.long_pairs, config.eval.samples));
         EXPECT_EQ(found.loss, whole.losses.back());
         ASSERT_TRUE(whole.evaluation);
         EXPECT_EQ(found.accuracy, whole.evaluation->accuracy);
