@@ -270,6 +270,7 @@ TEST(Recomputation, GivesTheSameBitsInSixteenBitsAndWithLongSums) {
         ModelConfig config = shared_config(), pairs = shared_pair_config();
         config.norm = pairs.norm = norm;
         for (const DType dtype : {DType::bf16, DType::f16}) {
+            if (slow() && (norm == NormPlace::kPre || dtype == DType::f16)) continue;
             expect_the_same_bits_recomputed<Transformer>(config, some_tokens(config), dtype);
             expect_the_same_bits_recomputed<EncoderDecoder>(pairs, some_pairs(pairs), dtype);
         }
