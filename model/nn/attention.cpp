@@ -1,7 +1,6 @@
 #include "model/nn/attention.h"
 
 #include "model/autograd/ops/linear.h"
-#include "model/autograd/ops/recompute.h"
 #include "model/tensor/memory.h"
 
 namespace skein {
@@ -74,12 +73,6 @@ SelfAttention::SelfAttention(Builder& builder, const std::string& name, bool cau
 
 Var SelfAttention::operator()(const Var& x, const kernels::RowPlace& place, const PassContext& pass,
                               const Tensor& lengths) const {
-    if (!qkv_.weight) return attend(as_one_use(x), place, pass, lengths);
-    return attend(x, place, pass, lengths);
-}
-
-Var SelfAttention::attend(const Var& x, const kernels::RowPlace& place, const PassContext& pass,
-                          const Tensor& lengths) const {
     AttentionOptions options =
         options_of(own_, x.shape()[0] / place.positions, place.positions, place.positions);
     options.causal = causal_;

@@ -37,9 +37,6 @@ class SelfAttention {
     Var decode(const Var& x, KeyValueCache& cache, std::int64_t state_length, std::int64_t samples) const;
 
   private:
-    Var attend(const Var& x, const kernels::RowPlace& place, const PassContext& pass,
-               const Tensor& lengths) const;
-
     OwnHeads own_;
     BiasUse output_bias_;
     bool causal_;

@@ -1,11 +1,14 @@
 #include "model/nn/block.h"
 
+#include "model/autograd/ops/recompute.h"
+
 namespace skein {
 namespace {
 
-// sublayer(inputs), which backward computes again if it is asked to.
+// sublayer(inputs), which backward computes again if it is asked to. The inputs have other uses.
 template <class Sublayer>
-Var maybe_recomputed(const PassContext& pass, const std::vector<Var>& inputs, const Sublayer& sublayer) {
+Var maybe_recomputed(const PassContext& pass, std::vector<Var> inputs, const Sublayer& sublayer) {
+    for (Var& input : inputs) input = as_one_use(input);
     if (pass.recompute != Recompute::kAttention) return sublayer(inputs);
     return recompute(inputs[0].tape(), inputs, [sublayer](Tape&, const std::vector<Var>& in) {
         return std::vector<Var>{sublayer(in)};

@@ -8,7 +8,6 @@
 #include "tests/support/thread_ranks.h"
 #include "tests/trainer/small_training.h"
 #include "trainer/model_state.h"
-#include "trainer/trainer.h"
 
 namespace skein {
 namespace {
@@ -129,41 +128,6 @@ TEST(Sharded, GoesOnFromWhatAnyOtherGridSaved) {
             EXPECT_EQ(found.parameters_hash, whole.parameters_hash);
             EXPECT_EQ(found.state_hash, whole.state_hash);
         }
-    }
-}
-
-/// Runs a Trainer on thread ranks, to `steps`; gives what the last checkpoint holds.
-CheckpointInspection run_trainer(const TemporaryFolder& folder, const std::string& run, Grid grid,
-                                 const std::string& precision, const std::string& steps) {
-    on_ranks(grid.ranks, [&](Communicator& world) {
-        const Settings settings{
-            {"train.precision", precision}, {"parallel.zero", grid.zero}, {"train.steps", steps},
-            {"checkpoint.every", "2"},      {"eval.every", "0"},          {"train.loss-scale-start", "1024"},
-            {"schedule.horizon", "100"}};
-        TrainRequest request;
-        request.config = small_config(settings);
-        for (const auto& [name, value] : settings) request.given.insert(name);
-        request.data = folder.path();
-        request.out = folder / run;
-        request.threads = [](int) { return 1; };
-        const StopSignal stop;
-        Trainer trainer(request, world, [](const std::function<void()>& part) { part(); }, {});
-        trainer.run(stop);
-    });
-    return inspect_checkpoint(folder / (run + "/checkpoints/" + checkpoint_name(std::stoull(steps))));
-}
-
-TEST(Sharded, ARunSavesInEveryPrecisionAndGoesOnFromIt) {
-    const TemporaryFolder folder;
-    write_small_shard(folder.path(), "train", 2000, 1);
-    for (const std::string precision : {"fp32", "bf16", "fp16"}) {
-        const CheckpointInspection wanted = run_trainer(folder, precision, {1, "0"}, precision, "6");
-        const std::string sharded = precision + "-sharded";
-        run_trainer(folder, sharded, {2, "1"}, precision, "4");
-        const CheckpointInspection found = run_trainer(folder, sharded, {3, "1"}, precision, "6");
-        EXPECT_TRUE(found.faults.empty());
-        EXPECT_NE(found.state_hash, "");
-        EXPECT_EQ(found.state_hash, wanted.state_hash) << precision;
     }
 }
 

@@ -13,12 +13,12 @@ using TapeFunction = std::function<std::vector<Var>(Tape&, const std::vector<Var
 
 /// function(inputs), of which nothing is kept for backward but the inputs: backward runs it again and then
 /// walks back through it (Chen et al., Training Deep Nets with Sublinear Memory Cost, 2016). The same bits;
-/// where an input is used outside as well and more than once inside, only if it goes as_one_use(): its
-/// gradients from inside are added up on their own. At least one input needs a gradient. Throws ShapeError.
+/// where an input is used outside as well, only if it goes as_one_use(): its gradients from inside are added
+/// up, and in 16 bits rounded, on their own. At least one input needs a gradient. Throws ShapeError.
 std::vector<Var> recompute(Tape& tape, const std::vector<Var>& inputs, TapeFunction function);
 
-/// x, of which one gradient is passed on, however many of its uses there are behind this: in the same order
-/// of additions as where they are computed again.
+/// x, of which one gradient is passed on, however many of its uses there are behind this: with the same
+/// additions, and rounded at the same places, as where they are computed again.
 Var as_one_use(const Var& x);
 
 }  // namespace skein

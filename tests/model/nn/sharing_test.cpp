@@ -232,16 +232,17 @@ TEST(SharedTransformer, HasThemInSixteenBits) {
 }
 
 template <class M, class Batch>
-void expect_the_same_bits_recomputed(const ModelConfig& config, const Batch& batch) {
+void expect_the_same_bits_recomputed(const ModelConfig& config, const Batch& batch,
+                                     DType dtype = DType::f32) {
     LossOptions options;
     options.label_smoothing = 0.1;
     for (const Sharing& sharing : {Sharing{}, Sharing{2, false}, Sharing{2, true}}) {
         if (slow() && !sharing.sequence) continue;
-        const Outcome kept = run<M>(config, batch, sharing, options);
+        const Outcome kept = run<M>(config, batch, sharing, options, dtype);
         for (const Recompute recompute : {Recompute::kAttention, Recompute::kBlock}) {
             SCOPED_TRACE(::testing::Message() << sharing << ", recomputed " << static_cast<int>(recompute));
             const Outcome again =
-                run<M>(config, batch, {sharing.ranks, sharing.sequence, recompute}, options);
+                run<M>(config, batch, {sharing.ranks, sharing.sequence, recompute}, options, dtype);
             EXPECT_EQ(again.sums, kept.sums);
             EXPECT_EQ(again.gradients, kept.gradients);
         }
@@ -259,6 +260,24 @@ TEST(Recomputation, GivesTheSameBits) {
         config = shared_pair_config();
         config.norm = norm;
         expect_the_same_bits_recomputed<EncoderDecoder>(config, some_pairs(config));
+    }
+}
+
+// A product that is added to what stands there is rounded once, and sums of more than 384 products are added
+// block by block.
+TEST(Recomputation, GivesTheSameBitsInSixteenBitsAndWithLongSums) {
+    for (const NormPlace norm : {NormPlace::kPre, NormPlace::kPost}) {
+        ModelConfig config = shared_config(), pairs = shared_pair_config();
+        config.norm = pairs.norm = norm;
+        for (const DType dtype : {DType::bf16, DType::f16}) {
+            if (slow() && (norm == NormPlace::kPre || dtype == DType::f16)) continue;
+            expect_the_same_bits_recomputed<Transformer>(config, some_tokens(config), dtype);
+            expect_the_same_bits_recomputed<EncoderDecoder>(pairs, some_pairs(pairs), dtype);
+        }
+        if (slow()) continue;
+        config.width = pairs.width = 224;
+        expect_the_same_bits_recomputed<Transformer>(config, some_tokens(config));
+        expect_the_same_bits_recomputed<EncoderDecoder>(pairs, some_pairs(pairs));
     }
 }
 
