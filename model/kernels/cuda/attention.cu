@@ -38,16 +38,17 @@ __device__ inline float take_scores(const AttentionArgs& args, const HeadPlace& 
             body(scores[strip][n].v[i], query + strip * 16 + i / 2 * 8, key + n * 8 + i % 2);
     };
     if (args.bias || !(scale > 0.0f)) {  // otherwise the largest product has the largest score
-        for_each([&](float& score, int row, int column) {
-            score *= scale;
-            if (args.bias && column < place.visible(row))
-                score = fmaf(args.bias[place.bias_at(args, row) + column], kScoreUnit<T>, score);
-        });
+        for_each([&](float& score, int, int) { score *= scale; });
         scale = 1.0f;
     }
+    if (args.bias)
+        for_each([&](float& score, int row, int column) {
+            if (column < place.visible(row))
+                score = fmaf(args.bias[place.bias_at(args, row) + column], kScoreUnit<T>, score);
+        });
     if (!whole)
         for_each([&](float& score, int row, int column) {
-            if (column >= place.visible(row)) score = kNothing;
+            score = column < place.visible(row) ? score : kNothing;
         });
     return scale;
 }
@@ -63,15 +64,9 @@ __device__ inline void take_softmax(Sums (&scores)[kStrips][kCount], float scale
         float largest = kNothing;
         SKEIN_UNROLL
         for (int n = 0; n < kCount; ++n) SKEIN_UNROLL
-        for (int i = 0; i < 2; ++i) {
-            const float score = scores[strip][n].v[2 * h + i];
-            largest = score > largest ? score : largest;
-        }
+        for (int i = 0; i < 2; ++i) largest = fmaxf(largest, scores[strip][n].v[2 * h + i]);
         SKEIN_UNROLL
-        for (int lanes = 1; lanes < 4; lanes *= 2) {
-            const float other = shuffle_xor(largest, lanes);
-            largest = other > largest ? other : largest;
-        }
+        for (int lanes = 1; lanes < 4; lanes *= 2) largest = fmaxf(largest, shuffle_xor(largest, lanes));
         const float before = rows.largest[strip][h];
         largest *= scale;
         if (before > largest) largest = before;
@@ -118,10 +113,10 @@ __global__ void __launch_bounds__(128) attention_kernel(AttentionArgs args, bool
 
     // the tiles of a head one after the other, so that they find its keys in the cache, the longest first
     const std::int64_t tiles = divide_up(args.query_length, Shape::kQueries);
-    const std::int64_t tile = tiles - 1 - block_index() % tiles, pair = block_index() / tiles;
-    const HeadPlace place(args, pair / args.heads, pair % args.heads);
-    const int first = static_cast<int>(tile) * Shape::kQueries;
-    const int own = first + thread_index() / kWarp * kStrips * 16;  // the warp's first query
+    const Divided block = divide(block_index(), tiles), pair = divide(block.quotient, args.heads);
+    const HeadPlace place(args, pair.quotient, pair.remainder);
+    const int first = static_cast<int>(tiles - 1 - block.remainder) * Shape::kQueries;
+    const int own = first + uniform(thread_index() / kWarp) * kStrips * 16;  // the warp's first query
 
     const auto query_source = turned(
         args, query_rows<T>(args, place, args.query.data, args.query_stride, aligned), args.query_offset);

@@ -54,8 +54,13 @@ __global__ void __launch_bounds__(128) attention_bias_gradient_kernel(BackwardAr
             Sums scores[kStrips][Shape::kPiece / 8], gradients[kStrips][Shape::kPiece / 8];
             multiply_rows(queries, keys.left + piece * kStride, scores);
             multiply_rows(output_gradients, keys.right + piece * kStride, gradients);
-            take_query_gradients<T, kWidth>(args, place, rows, keys.kept, first_query, row, first_key,
-                                            piece + column, scores, gradients);
+            const PieceOfQueries<Shape> lane{forward,
+                                             place,
+                                             rows,
+                                             keys.kept + row * (Shape::kOther / 8) + piece / 8,
+                                             first_query + row,
+                                             first_key + piece + column};
+            take_gradients<T>(forward, lane, false, scores, gradients);
             SKEIN_UNROLL
             for (int strip = 0; strip < kStrips; ++strip) SKEIN_UNROLL
             for (int n = 0; n < Shape::kPiece / 8; ++n) SKEIN_UNROLL

@@ -16,6 +16,22 @@ namespace skein::kernels::cuda {
 
 inline constexpr float kNothing = -std::numeric_limits<float>::infinity();
 
+/// x, which is the same in all lanes of the warp: the compiler learns it, and keeps what is made of it in
+/// registers of the warp, of which there are others.
+__device__ inline int uniform(int x) {
+    return shuffle(x, 0);
+}
+
+/// Of numbers of blocks and heads, which are the same in all lanes and which 32 bits hold: they are divided
+/// several times faster than 64.
+struct Divided {
+    std::int64_t quotient, remainder;
+};
+__device__ inline Divided divide(std::int64_t x, std::int64_t by) {
+    const auto number = static_cast<std::uint32_t>(x), divisor = static_cast<std::uint32_t>(by);
+    return {uniform(static_cast<int>(number / divisor)), uniform(static_cast<int>(number % divisor))};
+}
+
 /// Elements from one row of a tile to the next: an odd multiple of 16 bytes (fragments.cuh).
 template <class T, int kWidth>
 inline constexpr int kTileStride = kWidth + 16 / static_cast<int>(sizeof(T));
@@ -48,21 +64,29 @@ struct HeadPlace {
     __device__ HeadPlace(const AttentionArgs& args, std::int64_t of_sample, std::int64_t of_head)
         : sample(of_sample),
           head(of_head),
-          key_value_head(of_head / (args.heads / args.key_value_heads)),
+          key_value_head(divide(of_head, divide(args.heads, args.key_value_heads).quotient).quotient),
           queries(length(args.query_length, args.query_lengths)),
           keys(length(args.key_length, args.key_lengths)),
           offset(static_cast<int>(args.query_offset)),
           causal(args.causal) {}
 
+    /// The head that stands `further` heads on in the same group.
+    __device__ HeadPlace of_head(int further) const {
+        HeadPlace place = *this;
+        place.head += further;
+        return place;
+    }
+
     /// The query sees the keys 0 ... visible - 1.
     __device__ int visible(int query) const {
-        if (query >= queries) return 0;
-        if (!causal) return keys;
-        const int seen = query + offset + 1;
-        return seen < 0 ? 0 : seen < keys ? seen : keys;
+        const int seen = causal ? std::min(std::max(query + offset + 1, 0), keys) : keys;
+        return query < queries ? seen : 0;
     }
     /// The first query that sees the key, perhaps past the last.
-    __device__ int first_query(int key) const { return causal && key > offset ? key - offset : 0; }
+    __device__ int first_query(int key) const {
+        const int first = causal ? std::max(key - offset, 0) : 0;
+        return key < keys ? first : queries;
+    }
 
     /// Where its [query_length] begin in a [batch, heads, query_length] tensor.
     __device__ std::int64_t statistics(const AttentionArgs& args) const {
@@ -126,24 +150,40 @@ __device__ inline HeadRows<T> turned(const AttentionArgs& args, HeadRows<T> rows
     return rows;
 }
 
+/// The same rows of the head that stands `further` heads on in the tensor.
+template <class T>
+__device__ inline HeadRows<T> of_head(HeadRows<T> rows, int further) {
+    rows.data += further * rows.width;
+    return rows;
+}
+
+/// load_tile() where nothing is turned and all is aligned: asynchronous. A thread stays in its column, so
+/// that its copies differ by a constant; of rows that do not exist no more than the address is made.
+template <int kWidth, int kRows, int kThreads, class T>
+__device__ inline void copy_tile(const HeadRows<const T>& from, int first, int rows, T* tile) {
+    constexpr int kEights = kWidth / 8, kStep = kThreads / kEights, kStride = kTileStride<T, kWidth>;
+    static_assert(kThreads % kEights == 0 && kRows % kStep == 0);
+    const int row = thread_index() / kEights, c = thread_index() % kEights * 8;
+    const int left = c < from.width ? rows - first - row : 0;
+    const T* at = from.data + (row * from.stride + c) + first * from.stride;
+    T* const to = tile + row * kStride + c;
+    SKEIN_UNROLL
+    for (int done = 0; done < kRows; done += kStep) {
+        SKEIN_UNROLL
+        for (int e = 0; e < 8; e += Sixteen<T>::kCount)
+            copy_async<16>(to + done * kStride + e, at + e, done < left);
+        at += kStep * from.stride;
+    }
+}
+
 /// Starts to bring the rows first ... first + kRows - 1 into shared memory, turned by their angles; zeros for
 /// rows at and past `rows` and for channels at and past the width. By the whole block, which sees them after
-/// wait_for_copies() and a barrier. Asynchronous where nothing is turned and all is aligned.
+/// wait_for_copies() and a barrier.
 template <int kWidth, int kRows, int kThreads, class T>
 __device__ inline void load_tile(const HeadRows<const T>& from, int first, int rows, T* tile) {
+    if (from.aligned && !from.cosines) return copy_tile<kWidth, kRows, kThreads>(from, first, rows, tile);
     constexpr int kEights = kWidth / 8, kAll = kRows * kEights, kStride = kTileStride<T, kWidth>;
     static_assert(kAll % kThreads == 0);
-    if (from.aligned && !from.cosines) {
-        for (int index = thread_index(); index < kAll; index += kThreads) {
-            const int row = index / kEights, c = index % kEights * 8;
-            const bool exists = first + row < rows && c < from.width;
-            const T* at = exists ? from.data + (first + row) * from.stride + c : from.data;
-            T* to = tile + row * kStride + c;
-            SKEIN_UNROLL
-            for (int e = 0; e < 8; e += Sixteen<T>::kCount) copy_async<16>(to + e, at + e, exists);
-        }
-        return;
-    }
     SKEIN_NO_UNROLL
     for (int index = thread_index(); index < kAll; index += kThreads) {
         const int row = index / kEights, c = index % kEights * 8;
