@@ -32,7 +32,7 @@
 /// values in another order lacks a barrier.
 #define __global__
 #define __device__
-#define __launch_bounds__(threads)
+#define __launch_bounds__(...)
 #define SKEIN_UNROLL
 #define SKEIN_NO_UNROLL
 #define SKEIN_SHARED(Type, name, count)                \

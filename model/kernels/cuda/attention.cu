@@ -113,16 +113,18 @@ __global__ void __launch_bounds__(128) attention_kernel(AttentionArgs args, bool
 
     // the tiles of a head one after the other, so that they find its keys in the cache, the longest first
     const std::int64_t tiles = divide_up(args.query_length, Shape::kQueries);
-    const Divided block = divide(block_index(), tiles), pair = divide(block.quotient, args.heads);
+    const Divided block = uniform(divide(block_index(), tiles)),
+                  pair = uniform(divide(block.quotient, args.heads));
     const HeadPlace place(args, pair.quotient, pair.remainder);
     const int first = static_cast<int>(tiles - 1 - block.remainder) * Shape::kQueries;
     const int own = first + uniform(thread_index() / kWarp) * kStrips * 16;  // the warp's first query
 
     const auto query_source = turned(
         args, query_rows<T>(args, place, args.query.data, args.query_stride, aligned), args.query_offset);
-    const auto key_source =
-        turned(args, key_rows<T>(args, place, args.key.data, args.key_stride, aligned), 0);
-    const auto value_source = key_rows<T>(args, place, args.value.data, args.value_stride, aligned);
+    TileStream<kWidth, kKeys, Shape::kThreads, T> key_tiles(
+        turned(args, key_rows<T>(args, place, args.key.data, args.key_stride, aligned), 0), 0);
+    TileStream<kWidth, kKeys, Shape::kThreads, T> value_tiles(
+        key_rows<T>(args, place, args.value.data, args.value_stride, aligned), 0);
     const int last = std::min(first + Shape::kQueries, place.queries) - 1;  // before first if there is none
     const int limit = last < first ? 0 : place.visible(last);
     const int own_last = std::min(own + kStrips * 16, place.queries) - 1;
@@ -131,7 +133,7 @@ __global__ void __launch_bounds__(128) attention_kernel(AttentionArgs args, bool
     const bool drops = args.dropout.threshold != 0;
 
     load_tile<kWidth, Shape::kQueries, Shape::kThreads>(query_source, first, place.queries, queries);
-    if (limit > 0) load_tile<kWidth, kKeys, Shape::kThreads>(key_source, 0, place.keys, keys);
+    if (limit > 0) key_tiles.load(place.keys, keys);
     OwnRows<T, kWidth, kStrips, Shape::kHeld> own_queries(queries + (own - first) * kStride);
     wait_for_copies();
     sync_threads();
@@ -151,7 +153,7 @@ __global__ void __launch_bounds__(128) attention_kernel(AttentionArgs args, bool
             wait_for_copies();
             sync_threads();  // the keys are there, and the readers of the last values through
         }
-        load_tile<kWidth, kKeys, Shape::kThreads>(value_source, key, place.keys, values);
+        value_tiles.load(place.keys, values);
         if (drops) load_kept<Shape::kQueries, kKeys, Shape::kThreads>(args, place, first, key, kept);
         Sums scores[kStrips][kKeys / 8] = {};
         if (key < own_limit) {
@@ -162,8 +164,7 @@ __global__ void __launch_bounds__(128) attention_kernel(AttentionArgs args, bool
         }
         wait_for_copies();
         sync_threads();  // the values are there, and the readers of the keys through
-        if (key + kKeys < limit)
-            load_tile<kWidth, kKeys, Shape::kThreads>(key_source, key + kKeys, place.keys, keys);
+        if (key + kKeys < limit) key_tiles.load(place.keys, keys);
         if (key < own_limit) {
             if (drops) drop<kKeys>(kept, own - first + lane_row(), scores);
             add_weighted_rows<kWidth>(scores, values, output);

@@ -61,7 +61,8 @@ struct PieceOfKeys {
 /// A block takes kOwn keys of one key-value head and goes over the queries that see them, head by head: dK
 /// and dV. Scores stand transposed, [keys, queries].
 template <class T, int kWidth>
-__global__ void __launch_bounds__(128) attention_key_gradients_kernel(BackwardArgs args) {
+__global__ void __launch_bounds__(128, BackwardShape<T, kWidth>::kBlocks)
+    attention_key_gradients_kernel(BackwardArgs args) {
     using Shape = BackwardShape<T, kWidth>;
     constexpr int kStrips = Shape::kStrips, kOut = Shape::kOut, kOther = Shape::kOther;
     constexpr int kStride = kTileStride<T, kWidth>, kCount = Shape::kPiece / 8;
@@ -69,13 +70,13 @@ __global__ void __launch_bounds__(128) attention_key_gradients_kernel(BackwardAr
     const BackwardTiles<T, kWidth> tiles;
 
     const std::int64_t key_tiles = divide_up(forward.key_length, Shape::kOwn);
-    const std::int64_t group = divide(forward.heads, forward.key_value_heads).quotient;
-    const Divided block = divide(block_index(), key_tiles),
-                  pair = divide(block.quotient, forward.key_value_heads);
+    const int group = uniform(static_cast<int>(divide(forward.heads, forward.key_value_heads).quotient));
+    const Divided block = uniform(divide(block_index(), key_tiles)),
+                  pair = uniform(divide(block.quotient, forward.key_value_heads));
     const HeadPlace place(forward, pair.quotient, pair.remainder * group);  // of the group's first head
     const int first = static_cast<int>(block.remainder) * Shape::kOwn;
     const int own = uniform(thread_index() / kWarp) * kStrips * 16;  // the warp's first row of the tile
-    const int first_channel = static_cast<int>(block_index_y()) * kOut;
+    const int first_channel = kOut < kWidth ? static_cast<int>(block_index_y()) * kOut : 0;
     const bool drops = forward.dropout.threshold != 0;
     const float raise = raise_of(forward.dropout);
 
@@ -155,7 +156,7 @@ __global__ void __launch_bounds__(128) attention_key_gradients_kernel(BackwardAr
         }
         go_on(here);
     };
-    in_stages<Shape::kStages>(static_cast<int>(group) * of_a_head, load, take);
+    in_stages<Shape::kStages>(group * of_a_head, load, take);
     sync_threads();  // before the tiles take the gradients
 
     SKEIN_UNROLL
@@ -181,7 +182,8 @@ __global__ void __launch_bounds__(128) attention_key_gradients_kernel(BackwardAr
 
 /// A block takes kOwn queries of one head and goes over the keys that they see: dQ.
 template <class T, int kWidth>
-__global__ void __launch_bounds__(128) attention_query_gradients_kernel(BackwardArgs args) {
+__global__ void __launch_bounds__(128, BackwardShape<T, kWidth>::kBlocks)
+    attention_query_gradients_kernel(BackwardArgs args) {
     using Shape = BackwardShape<T, kWidth>;
     constexpr int kStrips = Shape::kStrips, kOther = Shape::kOther;
     constexpr int kStride = kTileStride<T, kWidth>, kCount = Shape::kPiece / 8;
@@ -189,7 +191,8 @@ __global__ void __launch_bounds__(128) attention_query_gradients_kernel(Backward
     const BackwardTiles<T, kWidth> tiles;
 
     const std::int64_t query_tiles = divide_up(forward.query_length, Shape::kOwn);
-    const Divided block = divide(block_index(), query_tiles), pair = divide(block.quotient, forward.heads);
+    const Divided block = uniform(divide(block_index(), query_tiles)),
+                  pair = uniform(divide(block.quotient, forward.heads));
     const HeadPlace place(forward, pair.quotient, pair.remainder);
     const int first = static_cast<int>(query_tiles - 1 - block.remainder) * Shape::kOwn;
     const int own = uniform(thread_index() / kWarp) * kStrips * 16, row = own + lane_row();
@@ -215,10 +218,11 @@ __global__ void __launch_bounds__(128) attention_query_gradients_kernel(Backward
         rows[strip][h] = query_statistics(args, place, first + row + strip * 16 + h * 8);
 
     Sums query_gradient[kStrips][kWidth / 8] = {};
-    const auto key_source =
-        turned(forward, key_rows<T>(forward, place, forward.key.data, forward.key_stride, args.aligned), 0);
-    const auto value_source =
-        key_rows<T>(forward, place, forward.value.data, forward.value_stride, args.aligned);
+    TileStream<kWidth, kOther, Shape::kThreads, T> key_tiles(
+        turned(forward, key_rows<T>(forward, place, forward.key.data, forward.key_stride, args.aligned), 0),
+        0);
+    TileStream<kWidth, kOther, Shape::kThreads, T> value_tiles(
+        key_rows<T>(forward, place, forward.value.data, forward.value_stride, args.aligned), 0);
     const int last = std::min(first + Shape::kOwn, place.queries) - 1;  // before first if there is none
     const int limit = last < first ? 0 : place.visible(last);
     const int own_last = std::min(first + own + kStrips * 16, place.queries) - 1;
@@ -228,8 +232,8 @@ __global__ void __launch_bounds__(128) attention_query_gradients_kernel(Backward
     const auto load = [&](int step) {
         const int key = step * kOther;
         const auto stage = tiles.stage(step);
-        load_tile<kWidth, kOther, Shape::kThreads>(key_source, key, place.keys, stage.left);
-        load_tile<kWidth, kOther, Shape::kThreads>(value_source, key, place.keys, stage.right);
+        key_tiles.load(place.keys, stage.left);
+        value_tiles.load(place.keys, stage.right);
         if (forward.dropout.threshold != 0)
             load_kept<Shape::kOwn, kOther, Shape::kThreads>(forward, place, first, key, stage.kept);
     };

@@ -22,6 +22,9 @@ struct BackwardShape {
     /// of which takes the scores.
     static constexpr int kOut = kWidth < 128 ? kWidth : 128;
 
+    /// Blocks that a multiprocessor is to hold at once: their warps hide each other's latencies.
+    static constexpr int kBlocks = kNarrow && kWidth <= 64 ? 3 : 1;
+
     /// Tiles of the other side in shared memory: one comes while the one before it is worked on.
     static constexpr int kStages = kNarrow ? 2 : 1;
     static constexpr int kOwnBytes = tile_bytes<T, kWidth>(kOwn);

@@ -16,20 +16,22 @@ namespace skein::kernels::cuda {
 
 inline constexpr float kNothing = -std::numeric_limits<float>::infinity();
 
-/// x, which is the same in all lanes of the warp: the compiler learns it, and keeps what is made of it in
-/// registers of the warp, of which there are others.
-__device__ inline int uniform(int x) {
-    return shuffle(x, 0);
-}
-
-/// Of numbers of blocks and heads, which are the same in all lanes and which 32 bits hold: they are divided
-/// several times faster than 64.
+/// Of numbers of blocks and heads, which 32 bits hold: they are divided several times faster than 64.
 struct Divided {
     std::int64_t quotient, remainder;
 };
 __device__ inline Divided divide(std::int64_t x, std::int64_t by) {
     const auto number = static_cast<std::uint32_t>(x), divisor = static_cast<std::uint32_t>(by);
-    return {uniform(static_cast<int>(number / divisor)), uniform(static_cast<int>(number % divisor))};
+    return {number / divisor, number % divisor};
+}
+
+/// What is the same in all lanes of the warp: the compiler learns it, and keeps what is made of it in the
+/// warp's registers, of which there are others.
+__device__ inline int uniform(int x) {
+    return shuffle(x, 0);
+}
+__device__ inline Divided uniform(Divided x) {
+    return {uniform(static_cast<int>(x.quotient)), uniform(static_cast<int>(x.remainder))};
 }
 
 /// Elements from one row of a tile to the next: an odd multiple of 16 bytes (fragments.cuh).
@@ -143,10 +145,9 @@ __device__ inline HeadRows<const T> key_rows(const AttentionArgs& args, const He
 /// The same rows with the angles of their positions: row 0 is at `position`.
 template <class T>
 __device__ inline HeadRows<T> turned(const AttentionArgs& args, HeadRows<T> rows, std::int64_t position) {
-    if (args.rotary_cos) {
-        rows.cosines = args.rotary_cos + position * (args.head_width / 2);
-        rows.sines = args.rotary_sin + position * (args.head_width / 2);
-    }
+    const std::int64_t angle = position * (args.head_width / 2);
+    rows.cosines = args.rotary_cos ? args.rotary_cos + angle : nullptr;
+    rows.sines = args.rotary_cos ? args.rotary_sin + angle : nullptr;
     return rows;
 }
 
@@ -157,51 +158,81 @@ __device__ inline HeadRows<T> of_head(HeadRows<T> rows, int further) {
     return rows;
 }
 
-/// load_tile() where nothing is turned and all is aligned: asynchronous. A thread stays in its column, so
-/// that its copies differ by a constant; of rows that do not exist no more than the address is made.
+/// Tiles of kRows rows of one head, one after the other, from the row `first` on.
 template <int kWidth, int kRows, int kThreads, class T>
-__device__ inline void copy_tile(const HeadRows<const T>& from, int first, int rows, T* tile) {
-    constexpr int kEights = kWidth / 8, kStep = kThreads / kEights, kStride = kTileStride<T, kWidth>;
-    static_assert(kThreads % kEights == 0 && kRows % kStep == 0);
-    const int row = thread_index() / kEights, c = thread_index() % kEights * 8;
-    const int left = c < from.width ? rows - first - row : 0;
-    const T* at = from.data + (row * from.stride + c) + first * from.stride;
-    T* const to = tile + row * kStride + c;
-    SKEIN_UNROLL
-    for (int done = 0; done < kRows; done += kStep) {
-        SKEIN_UNROLL
-        for (int e = 0; e < 8; e += Sixteen<T>::kCount)
-            copy_async<16>(to + done * kStride + e, at + e, done < left);
-        at += kStep * from.stride;
-    }
-}
+class TileStream {
+  public:
+    __device__ TileStream(const HeadRows<const T>& from, int first)
+        : from_(from),
+          first_(first),
+          at_(from.data + first * from.stride + (row() * from.stride + column())) {}
 
-/// Starts to bring the rows first ... first + kRows - 1 into shared memory, turned by their angles; zeros for
-/// rows at and past `rows` and for channels at and past the width. By the whole block, which sees them after
-/// wait_for_copies() and a barrier.
+    /// Starts to bring the next tile into shared memory, turned by the rows' angles; zeros for rows at and
+    /// past `rows` and for channels at and past the width. By the whole block, which sees it after
+    /// wait_for_copies() and a barrier. Asynchronous where nothing is turned and all is aligned.
+    __device__ void load(int rows, T* tile) {
+        if (from_.aligned && !from_.cosines)
+            copy(rows, tile);
+        else
+            turn(rows, tile);
+        first_ += kRows;
+        at_ += kRows * from_.stride;
+    }
+
+  private:
+    static constexpr int kEights = kWidth / 8, kStep = kThreads / kEights, kStride = kTileStride<T, kWidth>;
+    static_assert(kThreads % kEights == 0 && kRows % kStep == 0);
+    // a thread has one column and every kStep-th row, so that what it copies lies at constant distances
+    __device__ static int row() { return thread_index() / kEights; }
+    __device__ static int column() { return thread_index() % kEights * 8; }
+
+    /// Of rows that do not exist no more than the address is made.
+    __device__ void copy(int rows, T* tile) const {
+        const int left = column() < from_.width ? rows - first_ - row() : 0;
+        const T* at = at_;
+        T* const to = tile + row() * kStride + column();
+        SKEIN_UNROLL
+        for (int done = 0; done < kRows; done += kStep) {
+            SKEIN_UNROLL
+            for (int e = 0; e < 8; e += Sixteen<T>::kCount)
+                copy_async<16>(to + done * kStride + e, at + e, done < left);
+            at += kStep * from_.stride;
+        }
+    }
+
+    /// Whatever else there is.
+    __device__ void turn(int rows, T* tile) const {
+        const T* at = at_;
+        SKEIN_NO_UNROLL
+        for (int done = 0; done < kRows; done += kStep) {
+            const int row_of_tile = row() + done, c = column();
+            const int left = first_ + row_of_tile < rows ? from_.width - c : 0;
+            Eight x = load_eight(at, left, from_.aligned);
+            if (from_.cosines && left > 0) {
+                const std::int64_t angle = (first_ + row_of_tile) * std::int64_t{from_.width / 2} + c / 2;
+                SKEIN_UNROLL
+                for (int e = 0; e < 8; e += 2) {
+                    if (e >= left) break;
+                    const float cosine = from_.cosines[angle + e / 2], sine = from_.sines[angle + e / 2];
+                    const float even = x.v[e], odd = x.v[e + 1];
+                    x.v[e] = even * cosine - odd * sine;
+                    x.v[e + 1] = even * sine + odd * cosine;
+                }
+            }
+            store_eight(tile + row_of_tile * kStride + c, x, 8, true);
+            at += kStep * from_.stride;
+        }
+    }
+
+    HeadRows<const T> from_;
+    int first_;
+    const T* at_;  ///< the thread's first element of the next tile
+};
+
+/// One tile: the rows first ... first + kRows - 1, as a stream brings them.
 template <int kWidth, int kRows, int kThreads, class T>
 __device__ inline void load_tile(const HeadRows<const T>& from, int first, int rows, T* tile) {
-    if (from.aligned && !from.cosines) return copy_tile<kWidth, kRows, kThreads>(from, first, rows, tile);
-    constexpr int kEights = kWidth / 8, kAll = kRows * kEights, kStride = kTileStride<T, kWidth>;
-    static_assert(kAll % kThreads == 0);
-    SKEIN_NO_UNROLL
-    for (int index = thread_index(); index < kAll; index += kThreads) {
-        const int row = index / kEights, c = index % kEights * 8;
-        const int left = first + row < rows ? from.width - c : 0;
-        Eight x = load_eight(from.data + (first + row) * from.stride + c, left, from.aligned);
-        if (from.cosines && left > 0) {
-            const std::int64_t angle = (first + row) * std::int64_t{from.width / 2} + c / 2;
-            SKEIN_UNROLL
-            for (int e = 0; e < 8; e += 2) {
-                if (e >= left) break;
-                const float cosine = from.cosines[angle + e / 2], sine = from.sines[angle + e / 2];
-                const float even = x.v[e], odd = x.v[e + 1];
-                x.v[e] = even * cosine - odd * sine;
-                x.v[e + 1] = even * sine + odd * cosine;
-            }
-        }
-        store_eight(tile + row * kStride + c, x, 8, true);
-    }
+    TileStream<kWidth, kRows, kThreads, T>(from, first).load(rows, tile);
 }
 
 /// Sums of a warp's strips, turned back by the angles of `to` and rounded, into its rows of a tile that

@@ -9,7 +9,7 @@
 /// tests in which a thread of a block is a fibre, so that the same source runs, and is tested, on a machine
 /// without a GPU. In both:
 ///
-/// - __global__, __device__, __launch_bounds__(threads)
+/// - __global__, __device__, __launch_bounds__(threads, least blocks of a multiprocessor)
 /// - SKEIN_SHARED(type, name, count): an array in the block's shared memory, aligned to 16 bytes, contents
 ///   undefined
 /// - thread_index(), block_threads(): blocks are one-dimensional, of a multiple of 32 threads
