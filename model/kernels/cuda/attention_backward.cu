@@ -86,7 +86,7 @@ __global__ void __launch_bounds__(128, BackwardShape<T, kWidth>::kBlocks)
     load_tile<kWidth, Shape::kOwn, Shape::kThreads>(
         key_rows<T>(forward, place, forward.value.data, forward.value_stride, args.aligned), first,
         place.keys, tiles.own_right());
-    OwnRows<T, kWidth, kStrips, Shape::kHeld> keys(tiles.own_left() + own * kStride),
+    OwnRows<T, kWidth, kStrips, Shape::kKeysHeld> keys(tiles.own_left() + own * kStride),
         values(tiles.own_right() + own * kStride);
     wait_for_copies();
     sync_threads();
@@ -205,7 +205,7 @@ __global__ void __launch_bounds__(128, BackwardShape<T, kWidth>::kBlocks)
         query_rows<T>(forward, place, args.of.output_gradient.data, args.of.output_gradient_stride,
                       args.aligned),
         first, place.queries, tiles.own_right());
-    OwnRows<T, kWidth, kStrips, Shape::kHeld> queries(tiles.own_left() + own * kStride),
+    OwnRows<T, kWidth, kStrips, Shape::kQueriesHeld> queries(tiles.own_left() + own * kStride),
         output_gradients(tiles.own_right() + own * kStride);
     wait_for_copies();
     sync_threads();

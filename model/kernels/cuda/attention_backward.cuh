@@ -15,7 +15,8 @@ struct BackwardShape {
     static constexpr bool kNarrow = sizeof(T) == 2;
     static constexpr int kWarps = !kNarrow && kWidth > 128 ? 2 : 4, kThreads = kWarps * kWarp;
     static constexpr int kStrips = 1;
-    static constexpr bool kHeld = kNarrow && kWidth <= 64;  // the own tile's fragments
+    /// The own tile's fragments, where registers take them beside the sums: two for keys, one for queries.
+    static constexpr bool kKeysHeld = kNarrow && kWidth <= 64, kQueriesHeld = kNarrow && kWidth <= 128;
     static constexpr int kOwn = kWarps * kStrips * 16, kOther = kNarrow && kWidth <= 128 ? 64 : 32;
     static constexpr int kPiece = kNarrow ? 32 : 16;
     /// Channels of dK and dV that a block sums: what registers take. Wider heads take several blocks, each
