@@ -38,16 +38,17 @@ __device__ inline float take_scores(const AttentionArgs& args, const HeadPlace& 
             body(scores[strip][n].v[i], query + strip * 16 + i / 2 * 8, key + n * 8 + i % 2);
     };
     if (args.bias || !(scale > 0.0f)) {  // otherwise the largest product has the largest score
-        for_each([&](float& score, int row, int column) {
-            score *= scale;
-            if (args.bias && column < place.visible(row))
-                score = fmaf(args.bias[place.bias_at(args, row) + column], kScoreUnit<T>, score);
-        });
+        for_each([&](float& score, int, int) { score *= scale; });
         scale = 1.0f;
     }
+    if (args.bias)
+        for_each([&](float& score, int row, int column) {
+            if (column < place.visible(row))
+                score = fmaf(args.bias[place.bias_at(args, row) + column], kScoreUnit<T>, score);
+        });
     if (!whole)
         for_each([&](float& score, int row, int column) {
-            if (column >= place.visible(row)) score = kNothing;
+            score = column < place.visible(row) ? score : kNothing;
         });
     return scale;
 }
@@ -63,15 +64,9 @@ __device__ inline void take_softmax(Sums (&scores)[kStrips][kCount], float scale
         float largest = kNothing;
         SKEIN_UNROLL
         for (int n = 0; n < kCount; ++n) SKEIN_UNROLL
-        for (int i = 0; i < 2; ++i) {
-            const float score = scores[strip][n].v[2 * h + i];
-            largest = score > largest ? score : largest;
-        }
+        for (int i = 0; i < 2; ++i) largest = fmaxf(largest, scores[strip][n].v[2 * h + i]);
         SKEIN_UNROLL
-        for (int lanes = 1; lanes < 4; lanes *= 2) {
-            const float other = shuffle_xor(largest, lanes);
-            largest = other > largest ? other : largest;
-        }
+        for (int lanes = 1; lanes < 4; lanes *= 2) largest = fmaxf(largest, shuffle_xor(largest, lanes));
         const float before = rows.largest[strip][h];
         largest *= scale;
         if (before > largest) largest = before;
@@ -118,16 +113,18 @@ __global__ void __launch_bounds__(128) attention_kernel(AttentionArgs args, bool
 
     // the tiles of a head one after the other, so that they find its keys in the cache, the longest first
     const std::int64_t tiles = divide_up(args.query_length, Shape::kQueries);
-    const std::int64_t tile = tiles - 1 - block_index() % tiles, pair = block_index() / tiles;
-    const HeadPlace place(args, pair / args.heads, pair % args.heads);
-    const int first = static_cast<int>(tile) * Shape::kQueries;
-    const int own = first + thread_index() / kWarp * kStrips * 16;  // the warp's first query
+    const Divided block = uniform(divide(block_index(), tiles)),
+                  pair = uniform(divide(block.quotient, args.heads));
+    const HeadPlace place(args, pair.quotient, pair.remainder);
+    const int first = static_cast<int>(tiles - 1 - block.remainder) * Shape::kQueries;
+    const int own = first + uniform(thread_index() / kWarp) * kStrips * 16;  // the warp's first query
 
     const auto query_source = turned(
         args, query_rows<T>(args, place, args.query.data, args.query_stride, aligned), args.query_offset);
-    const auto key_source =
-        turned(args, key_rows<T>(args, place, args.key.data, args.key_stride, aligned), 0);
-    const auto value_source = key_rows<T>(args, place, args.value.data, args.value_stride, aligned);
+    TileStream<kWidth, kKeys, Shape::kThreads, T> key_tiles(
+        turned(args, key_rows<T>(args, place, args.key.data, args.key_stride, aligned), 0), 0);
+    TileStream<kWidth, kKeys, Shape::kThreads, T> value_tiles(
+        key_rows<T>(args, place, args.value.data, args.value_stride, aligned), 0);
     const int last = std::min(first + Shape::kQueries, place.queries) - 1;  // before first if there is none
     const int limit = last < first ? 0 : place.visible(last);
     const int own_last = std::min(own + kStrips * 16, place.queries) - 1;
@@ -136,7 +133,7 @@ __global__ void __launch_bounds__(128) attention_kernel(AttentionArgs args, bool
     const bool drops = args.dropout.threshold != 0;
 
     load_tile<kWidth, Shape::kQueries, Shape::kThreads>(query_source, first, place.queries, queries);
-    if (limit > 0) load_tile<kWidth, kKeys, Shape::kThreads>(key_source, 0, place.keys, keys);
+    if (limit > 0) key_tiles.load(place.keys, keys);
     OwnRows<T, kWidth, kStrips, Shape::kHeld> own_queries(queries + (own - first) * kStride);
     wait_for_copies();
     sync_threads();
@@ -156,7 +153,7 @@ __global__ void __launch_bounds__(128) attention_kernel(AttentionArgs args, bool
             wait_for_copies();
             sync_threads();  // the keys are there, and the readers of the last values through
         }
-        load_tile<kWidth, kKeys, Shape::kThreads>(value_source, key, place.keys, values);
+        value_tiles.load(place.keys, values);
         if (drops) load_kept<Shape::kQueries, kKeys, Shape::kThreads>(args, place, first, key, kept);
         Sums scores[kStrips][kKeys / 8] = {};
         if (key < own_limit) {
@@ -167,8 +164,7 @@ __global__ void __launch_bounds__(128) attention_kernel(AttentionArgs args, bool
         }
         wait_for_copies();
         sync_threads();  // the values are there, and the readers of the keys through
-        if (key + kKeys < limit)
-            load_tile<kWidth, kKeys, Shape::kThreads>(key_source, key + kKeys, place.keys, keys);
+        if (key + kKeys < limit) key_tiles.load(place.keys, keys);
         if (key < own_limit) {
             if (drops) drop<kKeys>(kept, own - first + lane_row(), scores);
             add_weighted_rows<kWidth>(scores, values, output);

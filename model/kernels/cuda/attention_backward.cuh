@@ -15,12 +15,16 @@ struct BackwardShape {
     static constexpr bool kNarrow = sizeof(T) == 2;
     static constexpr int kWarps = !kNarrow && kWidth > 128 ? 2 : 4, kThreads = kWarps * kWarp;
     static constexpr int kStrips = 1;
-    static constexpr bool kHeld = kNarrow && kWidth <= 64;  // the own tile's fragments
+    /// The own tile's fragments, where registers take them beside the sums: two for keys, one for queries.
+    static constexpr bool kKeysHeld = kNarrow && kWidth <= 64, kQueriesHeld = kNarrow && kWidth <= 128;
     static constexpr int kOwn = kWarps * kStrips * 16, kOther = kNarrow && kWidth <= 128 ? 64 : 32;
     static constexpr int kPiece = kNarrow ? 32 : 16;
     /// Channels of dK and dV that a block sums: what registers take. Wider heads take several blocks, each
     /// of which takes the scores.
     static constexpr int kOut = kWidth < 128 ? kWidth : 128;
+
+    /// Blocks that a multiprocessor is to hold at once: their warps hide each other's latencies.
+    static constexpr int kBlocks = kNarrow && kWidth <= 64 ? 3 : 1;
 
     /// Tiles of the other side in shared memory: one comes while the one before it is worked on.
     static constexpr int kStages = kNarrow ? 2 : 1;
@@ -99,50 +103,71 @@ __device__ inline float raise_of(const Dropout& dropout) {
     return dropout.threshold != 0 ? dropout.scale : 1.0f;
 }
 
-/// One product of query and key becomes P · M / raise, and one of output gradient and value dS.
-template <class T>
-__device__ inline void take_gradient(float& score, float& gradient, float scale, const float* bias, bool seen,
-                                     bool kept, float raise, float log_sum_exp, float dot) {
-    float probability = 0.0f;
-    if (seen) {
-        float scaled = score * (scale * kScoreUnit<T>);
-        if (bias) scaled += *bias * kScoreUnit<T>;
-        probability = power_of<T>(scaled - log_sum_exp);
-    }
-    score = kept ? probability : 0.0f;
-    gradient = seen ? probability * ((kept ? gradient * raise : 0.0f) - dot) : 0.0f;
-}
+/// A lane's part of a piece of scores whose rows are queries and whose columns are keys. Rows and columns are
+/// counted from the lane's first.
+template <class Shape>
+struct PieceOfQueries {
+    const AttentionArgs& args;
+    const HeadPlace& place;
+    const QueryStatistics (&statistics)[Shape::kStrips][2];
+    const std::uint8_t* kept;  ///< of the lane's first row, from the piece's first column on
+    int query, key;            ///< the lane's first row and column
 
-/// Products of own queries with a piece of keys, and of own output gradients with their values, become P · M
-/// / raise and dS. `row` is the lane's first row in the block's own tile, `column` its first key in the tile
-/// of keys, which begins at first_key.
-template <class T, int kWidth, int kStrips, int kCount>
-__device__ inline void take_query_gradients(const BackwardArgs& args, const HeadPlace& place,
-                                            const QueryStatistics (&rows)[kStrips][2],
-                                            const std::uint8_t* kept, int first_query, int row, int first_key,
-                                            int column, Sums (&scores)[kStrips][kCount],
-                                            Sums (&gradients)[kStrips][kCount]) {
-    const AttentionArgs& forward = args.of.forward;
+    __device__ const QueryStatistics& of(int row) const { return statistics[row / 16][row / 8 % 2]; }
+    __device__ bool sees(int row, int column) const { return key + column < of(row).visible; }
+    __device__ bool keeps(int row, int column) const {
+        return (kept[row * (Shape::kOther / 8) + column / 8] >> (lane_column() + column % 8) & 1) != 0;
+    }
+    __device__ float bias(int row, int column) const {
+        return args.bias[place.bias_at(args, query + row) + key + column];
+    }
+    __device__ float log_sum_exp(int row, int) const { return of(row).log_sum_exp; }
+    __device__ float dot(int row, int) const { return of(row).dot; }
+};
+
+/// Products of queries and keys, and of their output gradients and values, become P · M / raise and dS.
+/// `whole`: everything in the warp's piece is seen. What some launches need only is in loops of its own, and
+/// loops have no branches: an element's latency then hides behind the others'.
+template <class T, class Piece, int kStrips, int kCount>
+__device__ inline void take_gradients(const AttentionArgs& forward, const Piece& piece, bool whole,
+                                      Sums (&scores)[kStrips][kCount], Sums (&gradients)[kStrips][kCount]) {
+    const auto for_each = [&](const auto& body) {  // body(score, gradient, row, column)
+        SKEIN_UNROLL
+        for (int strip = 0; strip < kStrips; ++strip) SKEIN_UNROLL
+        for (int n = 0; n < kCount; ++n) SKEIN_UNROLL
+        for (int i = 0; i < 4; ++i)
+            body(scores[strip][n].v[i], gradients[strip][n].v[i], strip * 16 + i / 2 * 8, n * 8 + i % 2);
+    };
     const bool drops = forward.dropout.threshold != 0;
     const float raise = raise_of(forward.dropout);
-    SKEIN_UNROLL
-    for (int strip = 0; strip < kStrips; ++strip) SKEIN_UNROLL
-    for (int h = 0; h < 2; ++h) {
-        const QueryStatistics& statistics = rows[strip][h];
-        const int own = row + strip * 16 + h * 8;
-        const float* bias =
-            forward.bias ? forward.bias + place.bias_at(forward, first_query + own) + first_key : nullptr;
-        SKEIN_UNROLL
-        for (int n = 0; n < kCount; ++n) SKEIN_UNROLL
-        for (int i = 0; i < 2; ++i) {
-            const int c = column + n * 8 + i;
-            const bool keep =
-                !drops || (kept[own * (BackwardShape<T, kWidth>::kOther / 8) + c / 8] >> c % 8 & 1) != 0;
-            take_gradient<T>(scores[strip][n].v[2 * h + i], gradients[strip][n].v[2 * h + i], forward.scale,
-                             bias ? bias + c : nullptr, first_key + c < statistics.visible, keep, raise,
-                             statistics.log_sum_exp, statistics.dot);
-        }
+    float scale = forward.scale * kScoreUnit<T>;
+    if (forward.bias) {
+        for_each([&](float& score, float&, int row, int column) {
+            score *= scale;
+            if (piece.sees(row, column)) score += piece.bias(row, column) * kScoreUnit<T>;
+        });
+        scale = 1.0f;
     }
+    for_each([&](float& score, float&, int row, int column) {
+        score = power_of<T>(score * scale - piece.log_sum_exp(row, column));
+    });
+    if (!whole)
+        for_each([&](float& score, float& gradient, int row, int column) {
+            const bool seen = piece.sees(row, column);
+            score = seen ? score : 0.0f;
+            gradient = seen ? gradient : 0.0f;
+        });
+    if (drops)
+        for_each([&](float&, float& gradient, int row, int column) {
+            gradient = piece.keeps(row, column) ? gradient * raise : 0.0f;
+        });
+    for_each([&](float& score, float& gradient, int row, int column) {
+        gradient = score * (gradient - piece.dot(row, column));
+    });
+    if (drops)
+        for_each([&](float& score, float&, int row, int column) {
+            score = piece.keeps(row, column) ? score : 0.0f;
+        });
 }
 
 /// The gradient of the bias, for which nothing else is needed than BackwardArgs (attention_bias_gradient.cu).

@@ -11,8 +11,9 @@ __global__ void __launch_bounds__(128) attention_bias_gradient_kernel(BackwardAr
     const BackwardTiles<T, kWidth> tiles;
     const auto keys = tiles.stage(0);
     const std::int64_t key_tiles = divide_up(forward.key_length, Shape::kOther);
-    const int first_query = static_cast<int>(block_index() / key_tiles) * Shape::kOwn;
-    const int first_key = static_cast<int>(block_index() % key_tiles) * Shape::kOther;
+    const Divided block = uniform(divide(block_index(), key_tiles));
+    const int first_query = static_cast<int>(block.quotient) * Shape::kOwn;
+    const int first_key = static_cast<int>(block.remainder) * Shape::kOther;
     const std::int64_t head = block_index_y();
     const int row = thread_index() / kWarp * kStrips * 16 + lane_row(), column = lane_column();
 
@@ -54,8 +55,13 @@ __global__ void __launch_bounds__(128) attention_bias_gradient_kernel(BackwardAr
             Sums scores[kStrips][Shape::kPiece / 8], gradients[kStrips][Shape::kPiece / 8];
             multiply_rows(queries, keys.left + piece * kStride, scores);
             multiply_rows(output_gradients, keys.right + piece * kStride, gradients);
-            take_query_gradients<T, kWidth>(args, place, rows, keys.kept, first_query, row, first_key,
-                                            piece + column, scores, gradients);
+            const PieceOfQueries<Shape> lane{forward,
+                                             place,
+                                             rows,
+                                             keys.kept + row * (Shape::kOther / 8) + piece / 8,
+                                             first_query + row,
+                                             first_key + piece + column};
+            take_gradients<T>(forward, lane, false, scores, gradients);
             SKEIN_UNROLL
             for (int strip = 0; strip < kStrips; ++strip) SKEIN_UNROLL
             for (int n = 0; n < Shape::kPiece / 8; ++n) SKEIN_UNROLL

@@ -6,12 +6,13 @@
 
 #include "model/base/error.h"
 #include "model/kernels/attention.h"
+#include "model/kernels/cuda/attention_heads.cuh"
 #include "model/kernels/cuda/eight.cuh"
 #include "model/kernels/cuda/fragments.cuh"
 #include "model/kernels/cuda/math.cuh"
 
-/// What the attention kernels share: where a head's rows lie, tiles of them in shared memory, and products of
-/// tiles. A warp owns strips of 16 rows of the block's own tile and holds their sums.
+/// What the attention kernels share: tiles of a head's rows in shared memory, and products of tiles. A warp
+/// owns strips of 16 rows of the block's own tile and holds their sums.
 namespace skein::kernels::cuda {
 
 inline constexpr float kNothing = -std::numeric_limits<float>::infinity();
@@ -39,129 +40,81 @@ __device__ inline float power_of(float score) {
     }
 }
 
-/// One query head of one sample, its lengths, and what its queries see.
-struct HeadPlace {
-    std::int64_t sample, head, key_value_head;
-    int queries, keys, offset;
-    bool causal;
+/// Tiles of kRows rows of one head, one after the other, from the row `first` on.
+template <int kWidth, int kRows, int kThreads, class T>
+class TileStream {
+  public:
+    __device__ TileStream(const HeadRows<const T>& from, int first)
+        : from_(from),
+          first_(first),
+          at_(from.data + first * from.stride + (row() * from.stride + column())) {}
 
-    __device__ HeadPlace(const AttentionArgs& args, std::int64_t of_sample, std::int64_t of_head)
-        : sample(of_sample),
-          head(of_head),
-          key_value_head(of_head / (args.heads / args.key_value_heads)),
-          queries(length(args.query_length, args.query_lengths)),
-          keys(length(args.key_length, args.key_lengths)),
-          offset(static_cast<int>(args.query_offset)),
-          causal(args.causal) {}
-
-    /// The query sees the keys 0 ... visible - 1.
-    __device__ int visible(int query) const {
-        if (query >= queries) return 0;
-        if (!causal) return keys;
-        const int seen = query + offset + 1;
-        return seen < 0 ? 0 : seen < keys ? seen : keys;
-    }
-    /// The first query that sees the key, perhaps past the last.
-    __device__ int first_query(int key) const { return causal && key > offset ? key - offset : 0; }
-
-    /// Where its [query_length] begin in a [batch, heads, query_length] tensor.
-    __device__ std::int64_t statistics(const AttentionArgs& args) const {
-        return (sample * args.heads + head) * args.query_length;
-    }
-    /// Where a row begins in a [heads, query_length, key_length] tensor.
-    __device__ std::int64_t bias_at(const AttentionArgs& args, int query) const {
-        return (head * args.query_length + query) * args.key_length;
+    /// Starts to bring the next tile into shared memory, turned by the rows' angles; zeros for rows at and
+    /// past `rows` and for channels at and past the width. By the whole block, which sees it after
+    /// wait_for_copies() and a barrier. Asynchronous where nothing is turned and all is aligned.
+    __device__ void load(int rows, T* tile) {
+        if (from_.aligned && !from_.cosines)
+            copy(rows, tile);
+        else
+            turn(rows, tile);
+        first_ += kRows;
+        at_ += kRows * from_.stride;
     }
 
   private:
-    __device__ int length(std::int64_t padded, const std::int32_t* lengths) const {
-        const std::int64_t given = lengths ? lengths[sample] : padded;
-        return static_cast<int>(given < 0 ? 0 : given < padded ? given : padded);
+    static constexpr int kEights = kWidth / 8, kStep = kThreads / kEights, kStride = kTileStride<T, kWidth>;
+    static_assert(kThreads % kEights == 0 && kRows % kStep == 0);
+    // a thread has one column and every kStep-th row, so that what it copies lies at constant distances
+    __device__ static int row() { return thread_index() / kEights; }
+    __device__ static int column() { return thread_index() % kEights * 8; }
+
+    /// Of rows that do not exist no more than the address is made.
+    __device__ void copy(int rows, T* tile) const {
+        const int left = column() < from_.width ? rows - first_ - row() : 0;
+        const T* at = at_;
+        T* const to = tile + row() * kStride + column();
+        SKEIN_UNROLL
+        for (int done = 0; done < kRows; done += kStep) {
+            SKEIN_UNROLL
+            for (int e = 0; e < 8; e += Sixteen<T>::kCount)
+                copy_async<16>(to + done * kStride + e, at + e, done < left);
+            at += kStep * from_.stride;
+        }
     }
+
+    /// Whatever else there is.
+    __device__ void turn(int rows, T* tile) const {
+        const T* at = at_;
+        SKEIN_NO_UNROLL
+        for (int done = 0; done < kRows; done += kStep) {
+            const int row_of_tile = row() + done, c = column();
+            const int left = first_ + row_of_tile < rows ? from_.width - c : 0;
+            Eight x = load_eight(at, left, from_.aligned);
+            if (from_.cosines && left > 0) {
+                const std::int64_t angle = (first_ + row_of_tile) * std::int64_t{from_.width / 2} + c / 2;
+                SKEIN_UNROLL
+                for (int e = 0; e < 8; e += 2) {
+                    if (e >= left) break;
+                    const float cosine = from_.cosines[angle + e / 2], sine = from_.sines[angle + e / 2];
+                    const float even = x.v[e], odd = x.v[e + 1];
+                    x.v[e] = even * cosine - odd * sine;
+                    x.v[e + 1] = even * sine + odd * cosine;
+                }
+            }
+            store_eight(tile + row_of_tile * kStride + c, x, 8, true);
+            at += kStep * from_.stride;
+        }
+    }
+
+    HeadRows<const T> from_;
+    int first_;
+    const T* at_;  ///< the thread's first element of the next tile
 };
 
-/// The rows of one head in a packed tensor; T may be const.
-template <class T>
-struct HeadRows {
-    T* data;  ///< channel 0 of the sample's row 0
-    std::int64_t stride;
-    int width;
-    bool aligned;  ///< 16 bytes at a time
-    const float* cosines = nullptr;
-    const float* sines = nullptr;  ///< of row 0, [rows, width / 2]; null: not turned
-};
-
-template <class T>
-__device__ inline HeadRows<T> query_rows(const AttentionArgs& args, const HeadPlace& place, void* data,
-                                         std::int64_t stride, bool aligned) {
-    return {static_cast<T*>(data) + place.sample * args.query_length * stride + place.head * args.head_width,
-            stride, static_cast<int>(args.head_width), aligned};
-}
-template <class T>
-__device__ inline HeadRows<T> key_rows(const AttentionArgs& args, const HeadPlace& place, void* data,
-                                       std::int64_t stride, bool aligned) {
-    return {static_cast<T*>(data) + place.sample * args.key_length * stride +
-                place.key_value_head * args.head_width,
-            stride, static_cast<int>(args.head_width), aligned};
-}
-template <class T>
-__device__ inline HeadRows<const T> query_rows(const AttentionArgs& args, const HeadPlace& place,
-                                               const void* data, std::int64_t stride, bool aligned) {
-    const HeadRows<T> rows = query_rows<T>(args, place, const_cast<void*>(data), stride, aligned);
-    return {rows.data, rows.stride, rows.width, rows.aligned};
-}
-template <class T>
-__device__ inline HeadRows<const T> key_rows(const AttentionArgs& args, const HeadPlace& place,
-                                             const void* data, std::int64_t stride, bool aligned) {
-    const HeadRows<T> rows = key_rows<T>(args, place, const_cast<void*>(data), stride, aligned);
-    return {rows.data, rows.stride, rows.width, rows.aligned};
-}
-/// The same rows with the angles of their positions: row 0 is at `position`.
-template <class T>
-__device__ inline HeadRows<T> turned(const AttentionArgs& args, HeadRows<T> rows, std::int64_t position) {
-    if (args.rotary_cos) {
-        rows.cosines = args.rotary_cos + position * (args.head_width / 2);
-        rows.sines = args.rotary_sin + position * (args.head_width / 2);
-    }
-    return rows;
-}
-
-/// Starts to bring the rows first ... first + kRows - 1 into shared memory, turned by their angles; zeros for
-/// rows at and past `rows` and for channels at and past the width. By the whole block, which sees them after
-/// wait_for_copies() and a barrier. Asynchronous where nothing is turned and all is aligned.
+/// One tile: the rows first ... first + kRows - 1, as a stream brings them.
 template <int kWidth, int kRows, int kThreads, class T>
 __device__ inline void load_tile(const HeadRows<const T>& from, int first, int rows, T* tile) {
-    constexpr int kEights = kWidth / 8, kAll = kRows * kEights, kStride = kTileStride<T, kWidth>;
-    static_assert(kAll % kThreads == 0);
-    if (from.aligned && !from.cosines) {
-        for (int index = thread_index(); index < kAll; index += kThreads) {
-            const int row = index / kEights, c = index % kEights * 8;
-            const bool exists = first + row < rows && c < from.width;
-            const T* at = exists ? from.data + (first + row) * from.stride + c : from.data;
-            T* to = tile + row * kStride + c;
-            SKEIN_UNROLL
-            for (int e = 0; e < 8; e += Sixteen<T>::kCount) copy_async<16>(to + e, at + e, exists);
-        }
-        return;
-    }
-    SKEIN_NO_UNROLL
-    for (int index = thread_index(); index < kAll; index += kThreads) {
-        const int row = index / kEights, c = index % kEights * 8;
-        const int left = first + row < rows ? from.width - c : 0;
-        Eight x = load_eight(from.data + (first + row) * from.stride + c, left, from.aligned);
-        if (from.cosines && left > 0) {
-            const std::int64_t angle = (first + row) * std::int64_t{from.width / 2} + c / 2;
-            SKEIN_UNROLL
-            for (int e = 0; e < 8; e += 2) {
-                if (e >= left) break;
-                const float cosine = from.cosines[angle + e / 2], sine = from.sines[angle + e / 2];
-                const float even = x.v[e], odd = x.v[e + 1];
-                x.v[e] = even * cosine - odd * sine;
-                x.v[e + 1] = even * sine + odd * cosine;
-            }
-        }
-        store_eight(tile + row * kStride + c, x, 8, true);
-    }
+    TileStream<kWidth, kRows, kThreads, T>(from, first).load(rows, tile);
 }
 
 /// Sums of a warp's strips, turned back by the angles of `to` and rounded, into its rows of a tile that

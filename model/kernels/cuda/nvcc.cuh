@@ -80,7 +80,7 @@ __device__ inline void store_sixteen(T* to, const Sixteen<T>& values) {
     *reinterpret_cast<uint4*>(to) = bytes;
 }
 
-/// 4 or 16 bytes to shared memory, zeros if they do not exist.
+/// 4 or 16 bytes to shared memory; zeros if they do not exist, and then nothing is read.
 template <int kBytes>
 __device__ inline void copy_async(void* to, const void* from, bool exists) {
     const auto target = static_cast<unsigned>(__cvta_generic_to_shared(to));
