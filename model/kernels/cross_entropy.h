@@ -11,13 +11,14 @@ namespace skein::kernels {
 ///   loss = -(1 - ε) log p[target] - (ε / V) Σ_v log p[v],   dlogits = scale · (p - (1 - ε) · 1[target] - ε /
 ///   V)
 /// (Szegedy et al., 2016, section 7, with the true vocabulary V). A negative target is padding: no loss and a
-/// zero gradient. logits: [rows, vocabulary]; loss, nll (the same with ε = 0) and correct (whether the
-/// target's logit is the first largest): [rows]. Logits are fp32 and all arithmetic is fp32 or fp64; dlogits
-/// are rounded once, to the dtype that the products with them want.
+/// zero gradient. logits: [rows, vocabulary], a row every `stride` elements; loss, nll (the same with ε = 0)
+/// and correct (whether the target's logit is the first largest): [rows]. Logits are fp32 and all arithmetic
+/// is fp32 or fp64; dlogits are rounded once, to the dtype that the products with them want.
 struct CrossEntropyArgs {
     std::int64_t rows = 0, vocabulary = 0;
     float* logits = nullptr;  ///< left undefined where a gradient is wanted
-    Operand gradient{};       ///< [rows, vocabulary], or null: not wanted. If fp32, it may be logits itself
+    Operand gradient{};       ///< as logits, or null: not wanted. If fp32, it may be logits itself
+    std::int64_t stride = 0;  ///< 0: vocabulary. What lies between rows may be written
     const std::int32_t* targets = nullptr;
     double smoothing = 0.0;
     float gradient_scale = 1.0f;
@@ -28,6 +29,8 @@ struct CrossEntropyArgs {
     std::int64_t* correct = nullptr;
     /// The id of the first logit, where they are a part of the vocabulary only (cross_entropy_parts).
     std::int64_t first_id = 0;
+
+    constexpr std::int64_t row(std::int64_t r) const { return r * (stride > 0 ? stride : vocabulary); }
 };
 void cross_entropy(CpuStream& stream, const CrossEntropyArgs& args);
 void cross_entropy(CudaStream& stream, const CrossEntropyArgs& args);

@@ -78,18 +78,21 @@ LossSums linear_cross_entropy(const Var& hidden, const Var& weight, const Tensor
     const std::int64_t block = std::min(
         rows, options.group ? rows_at_a_time(stream.device(), options.vocabulary, options.group->size())
                             : rows_at_a_time(stream.device(), vocabulary, 1));
-    const Tensor buffer = Tensor::empty(stream, DType::f32, {block, vocabulary});
+    // On a GPU rows are padded to whole eights: 16 bytes, without which the library has no fast product.
+    const std::int64_t stride = stream.device() == Device::cpu ? vocabulary : (vocabulary + 7) / 8 * 8;
+    const Tensor buffer = Tensor::empty(stream, DType::f32, {block, stride});
     // the products with dlogits want them in the dtype of hidden and weight
     const DType dtype = hidden.value().dtype();
     const Tensor gradient_buffer =
-        !tape.records() || dtype == DType::f32 ? buffer : Tensor::empty(stream, dtype, {block, vocabulary});
+        !tape.records() || dtype == DType::f32 ? buffer : Tensor::empty(stream, dtype, {block, stride});
     for (std::int64_t first = 0; first < rows; first += block) {
         const std::int64_t count = std::min(block, rows - first);
-        const Tensor logits = buffer.view(0, {count, vocabulary});
+        const Tensor logits = buffer.view(0, {count, stride});
         const Tensor h = hidden.value().view(first * width, {count, width});
         // [count, vocabulary] = [count, width] · [vocabulary, width]ᵀ
-        matmul(stream, {.b_transposed = true}, h, weight.value(), logits);
+        matmul(stream, {.b_transposed = true, .c_columns = vocabulary}, h, weight.value(), logits);
         kernels::CrossEntropyArgs args{.rows = count, .vocabulary = vocabulary};
+        args.stride = stride;
         args.logits = logits.data<float>();
         if (tape.records()) args.gradient = gradient_buffer.operand();
         args.targets = targets.data<std::int32_t>() + first;
@@ -102,13 +105,14 @@ LossSums linear_cross_entropy(const Var& hidden, const Var& weight, const Tensor
         args.first_id = options.first_id;
         cross_entropy(stream, args, options.group);
         if (!tape.records()) continue;
-        const Tensor dlogits = gradient_buffer.view(0, {count, vocabulary});
+        const Tensor dlogits = gradient_buffer.view(0, {count, stride});
         tape.inexact(dlogits, Tape::Inexact::kLogitGradient);
         // [count, width] = [count, vocabulary] · [vocabulary, width];  [vocabulary, width] (+)= dlogitsᵀ · h
-        matmul(stream, {.accumulate = dhidden.accumulate}, dlogits, weight.value(),
+        matmul(stream, {.accumulate = dhidden.accumulate, .a_columns = vocabulary}, dlogits, weight.value(),
                dhidden.target.view(first * width, {count, width}));
-        matmul(stream, {.a_transposed = true, .accumulate = dweight.accumulate || first > 0}, dlogits, h,
-               dweight.target);
+        matmul(stream,
+               {.a_transposed = true, .accumulate = dweight.accumulate || first > 0, .a_columns = vocabulary},
+               dlogits, h, dweight.target);
     }
     LossSums sums{
         tape.record(Tensor::empty(stream, DType::f64, {1}), {hidden, weight}, [](Tape&, const Tensor&) {}),

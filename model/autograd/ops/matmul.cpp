@@ -11,10 +11,11 @@ void matmul(Stream& stream, const MatmulOptions& options, const Tensor& a, const
     kernels::GemmArgs args;
     args.transpose_a = options.a_transposed;
     args.transpose_b = options.b_transposed;
+    const std::int64_t a_columns = options.a_columns > 0 ? options.a_columns : a.shape()[1];
     args.m = c.shape()[0];
-    args.n = c.shape()[1];
-    args.k = a.shape()[options.a_transposed ? 0 : 1];
-    check_shape("matmul", "a", a.shape(),
+    args.n = options.c_columns > 0 ? options.c_columns : c.shape()[1];
+    args.k = options.a_transposed ? a.shape()[0] : a_columns;
+    check_shape("matmul", "a", {a.shape()[0], a_columns},
                 options.a_transposed ? Shape{args.k, args.m} : Shape{args.m, args.k});
     check_shape("matmul", "b", b.shape(),
                 options.b_transposed ? Shape{args.n, args.k} : Shape{args.k, args.n});
@@ -23,7 +24,7 @@ void matmul(Stream& stream, const MatmulOptions& options, const Tensor& a, const
     args.b = b.operand();
     args.ldb = b.shape()[1];
     args.c = c.operand();
-    args.ldc = args.n;
+    args.ldc = c.shape()[1];
     args.accumulate = options.accumulate;
     args.epilogue = options.epilogue;
     args.dropout = options.dropout;

@@ -12,6 +12,8 @@ struct MatmulOptions {
     kernels::Epilogue epilogue = kernels::Epilogue::kNone;
     kernels::Dropout dropout{};
     kernels::RowPlace place{};  ///< of c, for dropout
+    /// How many columns of a or c are theirs, where rows are padded; 0: all.
+    std::int64_t a_columns = 0, c_columns = 0;
 };
 
 /// c = dropout(epilogue(op(a) · op(b) + bias)), or c += op(a) · op(b). a, b, c, aux: matrices; bias: [columns

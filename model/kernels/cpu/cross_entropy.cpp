@@ -44,7 +44,7 @@ bool holds(const CrossEntropyArgs& args, std::int64_t place) {
 
 VocabularyPart part_of_row(const CrossEntropyArgs& args, std::int64_t r) {
     const std::int64_t vocabulary = args.vocabulary, target = place_of_target(args, r);
-    const float* x = args.logits + r * vocabulary;
+    const float* x = args.logits + args.row(r);
     VocabularyPart part;
     part.ids = vocabulary;
     part.highest = row_max(x, vocabulary);
@@ -58,8 +58,8 @@ VocabularyPart part_of_row(const CrossEntropyArgs& args, std::int64_t r) {
 
 // Leaves exp(x - highest) where a gradient is wanted.
 VocabularySums sums_of_row(const CrossEntropyArgs& args, std::int64_t r, float highest) {
-    const float* x = args.logits + r * args.vocabulary;
-    float* gradient = args.gradient ? args.gradient.f32() + r * args.vocabulary : nullptr;
+    const float* x = args.logits + args.row(r);
+    float* gradient = args.gradient ? args.gradient.f32() + args.row(r) : nullptr;
     VocabularySums sums;
     if (args.smoothing > 0.0)
         sums.centred = row_sum(args.vocabulary, [&](std::int64_t i, auto lanes) {
@@ -74,7 +74,7 @@ VocabularySums sums_of_row(const CrossEntropyArgs& args, std::int64_t r, float h
 }
 
 void pad_row(const CrossEntropyArgs& args, std::int64_t r) {
-    if (args.gradient) std::fill_n(args.gradient.f32() + r * args.vocabulary, args.vocabulary, 0.0f);
+    if (args.gradient) std::fill_n(args.gradient.f32() + args.row(r), args.vocabulary, 0.0f);
     args.loss[r] = args.nll[r] = 0.0;
     args.correct[r] = 0;
 }
@@ -88,7 +88,7 @@ void finish_row(const CrossEntropyArgs& args, std::int64_t r, const VocabularyPa
     args.loss[r] = row.loss;
     args.correct[r] = row.correct;
     if (!args.gradient) return;
-    float* gradient = args.gradient.f32() + r * args.vocabulary;
+    float* gradient = args.gradient.f32() + args.row(r);
     const auto scale = static_cast<double>(args.gradient_scale);
     const auto factor = static_cast<float>(scale / row.total);
     const auto share = static_cast<float>(-row.uniform_share * scale);
@@ -115,7 +115,7 @@ void for_rows(CpuStream& stream, const CrossEntropyArgs& args, const Row& row) {
 }
 
 void finish(CpuStream& stream, const CrossEntropyArgs& args) {
-    if (!args.gradient.is_f32()) narrow(stream, args.logits, args.gradient, args.rows * args.vocabulary);
+    if (!args.gradient.is_f32()) narrow(stream, args.logits, args.gradient, args.row(args.rows));
 }
 
 template <class Number>

@@ -26,6 +26,16 @@ __device__ inline void for_own_eights(std::int64_t width, const Body& body) {
         body(c, width - c);
 }
 
+/// A row's eight from `from` on; what is past the row's end becomes `fill`.
+template <bool kWhole>
+__device__ inline Eight eight_of_row(const float* from, std::int64_t left, float fill) {
+    Eight values = load_eight<kWhole>(from, left);
+    if (left < 8)
+        for (int i = 0; i < 8; ++i) values.v[i] = i < left ? values.v[i] : fill;
+    return values;
+}
+
+/// kWhole, here and below: rows begin on multiples of 16 bytes and are padded to whole eights.
 template <class T, bool kWhole>
 __device__ inline void pad_row(const CrossEntropyArgs& args, T* gradient, std::int64_t r) {
     if (gradient)
@@ -55,17 +65,16 @@ __device__ inline bool one_before_reaches(const float* x, std::int64_t end, floa
 template <bool kWhole>
 __device__ inline VocabularyPart part_of_row(const CrossEntropyArgs& args, std::int64_t r, float* kept) {
     const std::int64_t vocabulary = args.vocabulary, target = args.targets[r] - args.first_id;
-    const float* x = args.logits + r * vocabulary;
+    const float* x = args.logits + args.row(r);
     VocabularyPart part;
     part.ids = vocabulary;
     const bool holds = target >= 0 && target < vocabulary;
     if (holds) part.target = x[target];
     float highest = kLowest;
     for_own_eights(vocabulary, [&](std::int64_t c, std::int64_t left) {
-        const Eight values = load_eight<kWhole>(x + c, left);
+        const Eight values = eight_of_row<kWhole>(x + c, left, kLowest);
         if (kept != x) store_eight<kWhole>(kept + c, values, left);
-        for (int i = 0; i < 8; ++i)
-            if ((kWhole || i < left) && values.v[i] > highest) highest = values.v[i];
+        for (int i = 0; i < 8; ++i) highest = values.v[i] > highest ? values.v[i] : highest;
     });
     part.highest = block_largest(highest);
     if (holds && part.target == part.highest && !one_before_reaches<kWhole>(kept, target, part.highest))
@@ -79,16 +88,14 @@ template <bool kWhole>
 __device__ inline VocabularySums sums_of_row(const CrossEntropyArgs& args, float highest, float* kept) {
     double sums[2] = {0.0, 0.0};  // of the exponentials, and of x - highest
     for_own_eights(args.vocabulary, [&](std::int64_t c, std::int64_t left) {
-        Eight value = load_eight<kWhole>(kept + c, left), e;
-        for (int i = 0; i < 8; ++i) {
-            const bool there = kWhole || i < left;
-            value.v[i] = there ? value.v[i] - highest : 0.0f;
-            e.v[i] = exp_of(value.v[i]);
-            if (!there) e.v[i] = 0.0f;
-        }
+        Eight value = eight_of_row<kWhole>(kept + c, left, highest), e;
+        for (int i = 0; i < 8; ++i) value.v[i] -= highest;
+        for (int i = 0; i < 8; ++i) e.v[i] = exp_of(value.v[i]);
+        if (left < 8)
+            for (int i = 0; i < 8; ++i) e.v[i] = i < left ? e.v[i] : 0.0f;
         if (args.gradient) store_eight<kWhole>(kept + c, e, left);
         sums[0] += static_cast<double>(sum_of(e));
-        sums[1] += static_cast<double>(sum_of(value));
+        if (args.smoothing > 0.0) sums[1] += static_cast<double>(sum_of(value));
     });
     block_sums(sums);
     return {sums[0], sums[1]};
@@ -126,7 +133,7 @@ __device__ inline void finish_row(const CrossEntropyArgs& args, T* gradient, std
 
 template <class T>
 __device__ inline T* gradient_of_row(const CrossEntropyArgs& args, std::int64_t r) {
-    return args.gradient ? static_cast<T*>(args.gradient.data) + r * args.vocabulary : nullptr;
+    return args.gradient ? static_cast<T*>(args.gradient.data) + args.row(r) : nullptr;
 }
 
 /// A block a row, which is read from the device's memory once where shared memory holds it (`shares`). T: the
@@ -137,7 +144,7 @@ __global__ void __launch_bounds__(kMostRowThreads, 1)
     const std::int64_t r = block_index();
     T* gradient = gradient_of_row<T>(args, r);
     if (args.targets[r] < 0) return pad_row<T, kWhole>(args, gradient, r);
-    float* kept = shares ? reinterpret_cast<float*>(dynamic_shared()) : args.logits + r * args.vocabulary;
+    float* kept = shares ? reinterpret_cast<float*>(dynamic_shared()) : args.logits + args.row(r);
     const VocabularyPart whole = part_of_row<kWhole>(args, r, kept);
     const VocabularySums sums = sums_of_row<kWhole>(args, whole.highest, kept);
     finish_row<T, kWhole>(args, gradient, r, {&whole, &sums}, 1, 0, kept);
@@ -148,9 +155,8 @@ template <bool kWhole>
 __global__ void __launch_bounds__(kMostRowThreads, 1)
     cross_entropy_parts_kernel(CrossEntropyArgs args, VocabularyPart* parts) {
     const std::int64_t r = block_index();
-    const VocabularyPart part = args.targets[r] < 0
-                                    ? VocabularyPart{}
-                                    : part_of_row<kWhole>(args, r, args.logits + r * args.vocabulary);
+    const VocabularyPart part =
+        args.targets[r] < 0 ? VocabularyPart{} : part_of_row<kWhole>(args, r, args.logits + args.row(r));
     if (thread_index() == 0) parts[r] = part;
 }
 
@@ -161,7 +167,7 @@ __global__ void __launch_bounds__(kMostRowThreads, 1)
     const std::int64_t r = block_index();
     const VocabularySums own = args.targets[r] < 0 ? VocabularySums{}
                                                    : sums_of_row<kWhole>(args, highest_of(all, args.rows, r),
-                                                                         args.logits + r * args.vocabulary);
+                                                                         args.logits + args.row(r));
     if (thread_index() == 0) sums[r] = own;
 }
 
@@ -172,7 +178,7 @@ __global__ void __launch_bounds__(kMostRowThreads, 1)
     const std::int64_t r = block_index();
     T* gradient = gradient_of_row<T>(args, r);
     if (args.targets[r] < 0) return pad_row<T, kWhole>(args, gradient, r);
-    finish_row<T, kWhole>(args, gradient, r, all, args.rows, r, args.logits + r * args.vocabulary);
+    finish_row<T, kWhole>(args, gradient, r, all, args.rows, r, args.logits + args.row(r));
 }
 
 /// A thread a sample.
@@ -192,10 +198,10 @@ using namespace cuda;
 
 void cross_entropy(CudaStream& stream, const CrossEntropyArgs& args) {
     constexpr std::int64_t kStatic = 4 << 10;  // more than what the kernel's reductions have
-    const std::int64_t bytes = args.vocabulary * static_cast<std::int64_t>(sizeof(float));
+    const std::int64_t bytes = divide_up(args.vocabulary, 8) * 8 * static_cast<std::int64_t>(sizeof(float));
     const bool shares = bytes <= most_dynamic_shared() - kStatic;
     for_element_type(args.gradient.dtype, [&]<class T>() {
-        for_whole_eights(rows_are_aligned(args.vocabulary, args.logits, args.gradient.data), [&](auto whole) {
+        for_whole_eights(rows_are_aligned(args.row(1), args.logits, args.gradient.data), [&](auto whole) {
             launch_with_shared<cross_entropy_kernel<T, decltype(whole)::value>>(
                 {args.rows, 1}, threads_of_a_row(args.vocabulary), shares ? static_cast<int>(bytes) : 0,
                 stream, args, shares);
@@ -204,7 +210,7 @@ void cross_entropy(CudaStream& stream, const CrossEntropyArgs& args) {
 }
 
 void cross_entropy_parts(CudaStream& stream, const CrossEntropyArgs& args, VocabularyPart* parts) {
-    for_whole_eights(rows_are_aligned(args.vocabulary, args.logits), [&](auto whole) {
+    for_whole_eights(rows_are_aligned(args.row(1), args.logits), [&](auto whole) {
         launch<cross_entropy_parts_kernel<decltype(whole)::value>>(
             {args.rows, 1}, threads_of_a_row(args.vocabulary), stream, args, parts);
     });
@@ -212,7 +218,7 @@ void cross_entropy_parts(CudaStream& stream, const CrossEntropyArgs& args, Vocab
 
 void cross_entropy_sums(CudaStream& stream, const CrossEntropyArgs& args, const VocabularyParts& all,
                         VocabularySums* sums) {
-    for_whole_eights(rows_are_aligned(args.vocabulary, args.logits), [&](auto whole) {
+    for_whole_eights(rows_are_aligned(args.row(1), args.logits), [&](auto whole) {
         launch<cross_entropy_sums_kernel<decltype(whole)::value>>(
             {args.rows, 1}, threads_of_a_row(args.vocabulary), stream, args, all, sums);
     });
@@ -220,7 +226,7 @@ void cross_entropy_sums(CudaStream& stream, const CrossEntropyArgs& args, const 
 
 void cross_entropy_of_parts(CudaStream& stream, const CrossEntropyArgs& args, const VocabularyParts& all) {
     for_element_type(args.gradient.dtype, [&]<class T>() {
-        for_whole_eights(rows_are_aligned(args.vocabulary, args.logits, args.gradient.data), [&](auto whole) {
+        for_whole_eights(rows_are_aligned(args.row(1), args.logits, args.gradient.data), [&](auto whole) {
             launch<cross_entropy_of_parts_kernel<T, decltype(whole)::value>>(
                 {args.rows, 1}, threads_of_a_row(args.vocabulary), stream, args, all);
         });

@@ -21,9 +21,28 @@ struct Outcome {
     friend bool operator==(const Outcome&, const Outcome&) = default;
 };
 
+/// Rows of `width` at every `stride`, with NaN between them, and back.
+Floats padded_rows(const Floats& rows, std::int64_t width, std::int64_t stride) {
+    Floats out(rows.size() / static_cast<std::size_t>(width) * static_cast<std::size_t>(stride), NAN);
+    for (std::size_t i = 0; i < rows.size(); ++i) {
+        const auto at_i = static_cast<std::int64_t>(i);
+        at(out, at_i / width * stride + at_i % width) = rows[i];
+    }
+    return out;
+}
+template <class T>
+std::vector<T> without_padding(const std::vector<T>& rows, std::int64_t width, std::int64_t stride) {
+    std::vector<T> out;
+    for (std::size_t i = 0; i < rows.size(); ++i)
+        if (static_cast<std::int64_t>(i) % stride < width) out.push_back(rows[i]);
+    return out;
+}
+
 template <class T>
 Outcome<T> run(auto& stream, CrossEntropyArgs args, Floats logits, Gradient gradient) {
     const auto rows = static_cast<std::size_t>(args.rows);
+    const std::int64_t stride = args.row(1);
+    logits = padded_rows(logits, args.vocabulary, stride);
     Outcome<T> out{std::vector<T>(logits.size()), std::vector<double>(rows, -1.0),
                    std::vector<double>(rows, -1.0), std::vector<std::int64_t>(rows, -1)};
     args.logits = logits.data();
@@ -34,13 +53,16 @@ Outcome<T> run(auto& stream, CrossEntropyArgs args, Floats logits, Gradient grad
     args.correct = out.correct.data();
     cross_entropy(stream, args);
     if (gradient == Gradient::kInPlace) out.gradient = rounded<T>(logits);
+    out.gradient = without_padding(out.gradient, args.vocabulary, stride);
     return out;
 }
 
 /// T: the gradient's.
 template <class T>
-void check(std::int64_t rows, std::int64_t vocabulary, double smoothing, Gradient gradient, float size) {
-    SCOPED_TRACE(::testing::Message() << "vocabulary " << vocabulary << ", smoothing " << smoothing);
+void check(std::int64_t rows, std::int64_t vocabulary, double smoothing, Gradient gradient, float size,
+           std::int64_t padding = 0) {
+    SCOPED_TRACE(::testing::Message()
+                 << "vocabulary " << vocabulary << ", padding " << padding << ", smoothing " << smoothing);
     Floats logits = random_floats(rows * vocabulary, 1, size);
     std::vector<std::int32_t> targets = random_ids(rows, static_cast<std::int32_t>(vocabulary), 2);
     at(targets, 1) = -1;
@@ -54,6 +76,7 @@ void check(std::int64_t rows, std::int64_t vocabulary, double smoothing, Gradien
     }
     const Floats device_scale{0.5f};
     CrossEntropyArgs args{.rows = rows, .vocabulary = vocabulary};
+    if (padding > 0) args.stride = vocabulary + padding;
     args.targets = targets.data();
     args.smoothing = smoothing;
     args.gradient_scale = smoothing > 0.0 ? 1.5f : 0.75f;
@@ -62,7 +85,8 @@ void check(std::int64_t rows, std::int64_t vocabulary, double smoothing, Gradien
         ShimStream stream;
         return run<T>(stream, args, logits, gradient);
     });
-    CpuStream cpu;
+    Pool pool;
+    CpuStream cpu{1, &pool};
     args.gradient_scale = 0.75f;
     args.device_scale = nullptr;
     const auto wanted = run<float>(cpu, args, logits, gradient);
@@ -81,6 +105,14 @@ TYPED_TEST(CudaCrossEntropy, MatchesTheCpuLossAndGradient) {
     for (const std::int64_t vocabulary : {1, 3, 65, 256, 5003})
         for (const double smoothing : {0.0, 0.1})
             check<TypeParam>(7, vocabulary, smoothing, Gradient::kApart, 3.0f);
+}
+
+TYPED_TEST(CudaCrossEntropy, TakesRowsThatArePadded) {
+    for (const auto& [vocabulary, padding] :
+         {std::pair{65, 7}, {65, 3}, {64, 8}, {5003, 5}, {1, 7}, {60001, 7}})
+        for (const double smoothing : {0.0, 0.1})
+            check<TypeParam>(6, vocabulary, smoothing, Gradient::kApart, 3.0f, padding);
+    check<float>(7, 65, 0.1, Gradient::kInPlace, 3.0f, 7);
 }
 
 TEST(CudaCrossEntropyInFp32, MayPutTheGradientWhereTheLogitsLieOrNowhere) {
