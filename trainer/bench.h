@@ -43,7 +43,7 @@ struct BenchOptions {
     std::int64_t steps = 10, warmup = 3;
     std::optional<Gpu> gpu;  ///< this rank's; none: on the CPU
     int threads = 1;
-    double bucket_megabytes = 1.0;
+    double bucket_megabytes = 0.0;  ///< 0: as a run has it
     bool sequence = false;  ///< --parallel.sequence
     Precision precision = Precision::kFp32;
     std::vector<BenchVariant> variants;  ///< at least one; a step of each by turns

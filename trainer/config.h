@@ -31,6 +31,7 @@ struct TrainSection {
     double label_smoothing = 0.0;
     double clip = 1.0;  ///< global gradient norm; 0: off
     Precision precision = Precision::kFp32;
+    bool tf32 = false;  ///< on a GPU, fp32's matrix products may round their operands to TF32
     Recompute recompute = Recompute::kNone;
     /// fp16's loss scale: its first value, and LossScaleRule.
     double loss_scale_start = 65536.0;
@@ -71,7 +72,7 @@ struct ParallelSection {
     int lanes = 0;          ///< 0: the largest power of two that divides the batch, at most 8
     int threads = 0;        ///< 0: the processors this rank is bound to
     GradientReduction reduction = GradientReduction::kLanes;
-    double bucket_megabytes = 1.0;
+    double bucket_megabytes = 0.0;  ///< 0: by how gradients travel
     bool overlap = true;
     TransportChoice transport = TransportChoice::kAuto;
     double timeout = 600.0;  ///< seconds that ranks wait for one another in a collective (see Patience)

@@ -292,6 +292,8 @@ std::vector<Option> make_table() {
     add("train.clip", kNotice, number(train(&T::clip), {0.0, true}), "largest global gradient norm; 0: none");
     add("train.precision", kNotice, precision(),
         "of weights, activations and matrix products; master weights, sums and statistics are fp32");
+    add("train.tf32", kNotice, boolean(train(&T::tf32)),
+        "on a GPU, fp32's matrix products round their operands to TF32's 10 bits of fraction");
     add("train.recompute", kFree,
         choice(
             train(&T::recompute),
@@ -364,8 +366,8 @@ std::vector<Option> make_table() {
         choice(parallel(&P::reduction),
                {{"lanes", GradientReduction::kLanes}, {"fast", GradientReduction::kFast}}),
         "lanes: the same bits on any number of ranks; fast: the library's all-reduce");
-    add("parallel.bucket-megabytes", kFree,
-        number(parallel(&P::bucket_megabytes), {0.0, false, 1024.0, true}), "gradients sent at once");
+    add("parallel.bucket-megabytes", kFree, number(parallel(&P::bucket_megabytes), {0.0, true, 1024.0, true}),
+        "gradients sent at once; 0: 1, and 32 over NCCL");
     add("parallel.overlap", kFree, boolean(parallel(&P::overlap)), "gradients travel while backward goes on");
     add("parallel.transport", kFree,
         choice(parallel(&P::transport), {{"auto", TransportChoice::kAuto},

@@ -83,6 +83,13 @@ void validate_batch(const RunConfig& config) {
     }
 }
 
+void validate_precision(const RunConfig& config) {
+    if (config.train.tf32 && config.train.precision != Precision::kFp32)
+        contradiction(config, "train.tf32", "false, since only fp32's products know it", "train.precision");
+    if (config.train.tf32 && config.device == "cpu")
+        contradiction(config, "train.tf32", "false, since the CPU has no TF32", "device");
+}
+
 constexpr std::int64_t kDefaultBatch = 32, kMostDefaultLanes = 8;
 
 std::int64_t default_lanes(const TrainSection& train) {
@@ -105,6 +112,7 @@ bool asks_for_default(const std::string& name, const std::string& value) {
 void validate(const RunConfig& config) {
     validate_model(config);
     validate_batch(config);
+    validate_precision(config);
     const int lanes = config.parallel.lanes;
     if (lanes > 0 && (lanes & (lanes - 1)) != 0) {
         throw ConfigError(

@@ -168,7 +168,8 @@ void Trainer::configure(const std::optional<Checkpoint>& from, const RankPlace& 
                   [this](const std::string& line) { say(line); }, *request_.files,
                   [this] { return !lock_ || lock_->advance(); })
                   .background();
-    if (const auto peak = known_peak_flops(device_name(*stream_), config_.train.precision))
+    const auto peak = known_peak_flops(device_name(*stream_), config_.train.precision);
+    if (peak && !config_.train.tf32)  // the table has no TF32
         peak_flops_ = *peak * world_.size();
     state_.configuration = to_settings(config_);
     state_.leans_on = bits_lean_on(*stream_);

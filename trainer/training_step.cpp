@@ -20,10 +20,15 @@ Tensor room_for(Stream& stream) {
     return Tensor::empty(stream, DType::i64, {sizeof(T) / 8});
 }
 
-GradientSyncOptions sync_options(const ParallelSection& parallel, int ranks) {
+/// A message of MPI's costs some microseconds, an operation of NCCL's some tens of them, of the host's time.
+constexpr double kMegabytesOverMpi = 1.0, kMegabytesOverNccl = 32.0;
+
+GradientSyncOptions sync_options(const ParallelSection& parallel, int ranks, bool over_nccl) {
+    double megabytes = parallel.bucket_megabytes;
+    if (megabytes == 0.0) megabytes = over_nccl ? kMegabytesOverNccl : kMegabytesOverMpi;
     GradientSyncOptions options;
     options.lanes = parallel.lanes;
-    options.bucket_bytes = static_cast<std::size_t>(parallel.bucket_megabytes * 1048576.0);
+    options.bucket_bytes = static_cast<std::size_t>(megabytes * 1048576.0);
     options.overlap = parallel.overlap;
     options.reduction = parallel.reduction;
     options.sharded = parallel.zero > 0 && ranks > 1;
@@ -48,9 +53,10 @@ TrainingStep::TrainingStep(const RunConfig& config, Objective& objective, Stream
       world_(groups.world),
       tensor_(objective.model().sharing().group),
       sync_(gradients_ ? *gradients_ : data_, objective.model().parameters(), stream,
-            sync_options(config.parallel, data_.size())),
+            sync_options(config.parallel, data_.size(), gradients_ != nullptr)),
       update_(config.optimizer, objective.model().parameters(), stream, sync_, data_, gradients_),
       schedule_(config.schedule, config.schedule.horizon, config.model.width) {
+    if (config.train.tf32) stream.allow_tf32();
     objective.model().parameters().keep_copies(stream, dtype_of(config.train.precision));
     state_ = room_for<kernels::UpdateState>(stream);
     resume(0, std::nullopt);

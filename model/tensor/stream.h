@@ -47,6 +47,9 @@ class Stream {
             return std::visit(std::forward<F>(f), device_stream_);
         }
     }
+    /// From now on fp32 matrix products may round their operands to TF32. Throws ConfigError on the CPU, which
+    /// has no TF32.
+    void allow_tf32();
     bool plans() const { return plans_; }
     Device device() const { return pool_->device(); }
     const std::optional<Gpu>& gpu() const { return gpu_; }

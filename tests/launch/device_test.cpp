@@ -112,6 +112,19 @@ TEST_F(OnDevice, TrainingGoesAsOnTheCpu) {
         }
 }
 
+TEST_F(OnDevice, Tf32IsUsedWhereItIsAskedForAlone) {
+    const std::string options = "--device cuda --train.tf32 ";
+    ASSERT_EQ(train("no-tf32", options + "false").code, 0);
+    const Outcome outcome = train("tf32", options + "true");
+    ASSERT_EQ(outcome.code, 0) << outcome.errors;
+    const std::vector<double> without = losses("no-tf32"), with = losses("tf32");
+    EXPECT_NE(with, without);
+    ASSERT_EQ(with.size(), without.size());
+    for (std::size_t i = 0; i < with.size(); ++i)  // an operand is off by 2^-11 at most
+        EXPECT_NEAR(with[i], without[i], 2e-3 * without[i]);
+    EXPECT_EQ(train("cpu-tf32", "--device cpu --train.tf32 true").code, 64);
+}
+
 TEST_F(OnDevice, SameBitsOnAnyNumberOfRanksAndAfterARestart) {
     for (const std::string precision : {"fp32", "fp16"}) {
         SCOPED_TRACE(precision);

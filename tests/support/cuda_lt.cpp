@@ -1,5 +1,6 @@
 // Stands in for cuBLASLt on the CPU: runs a product as it is described, column by column, and is strict about
 // what the description promises.
+#include <bit>
 #include <cstdint>
 #include <stdexcept>
 #include <string>
@@ -40,6 +41,11 @@ void set_element(Operand x, std::int64_t at, float value) {
         x.f32()[at] = value;
 }
 
+/// Rounded to TF32's 10 bits of fraction, ties away from zero as the hardware's conversion has it.
+float to_tf32(float x) {
+    return std::bit_cast<float>((std::bit_cast<std::uint32_t>(x) + 0x1000u) & 0xFFFFE000u);
+}
+
 void multiply(ConstOperand a, ConstOperand b, Operand c, std::int64_t k, const LtProduct& p) {
     for (std::int64_t j = 0; j < p.c.columns; ++j) {
         for (std::int64_t i = 0; i < p.c.rows; ++i) {
@@ -47,7 +53,7 @@ void multiply(ConstOperand a, ConstOperand b, Operand c, std::int64_t k, const L
             for (std::int64_t q = 0; q < k; ++q) {
                 const float x = element(a, p.transpose_a ? i * p.a.leading + q : q * p.a.leading + i);
                 const float y = element(b, p.transpose_b ? q * p.b.leading + j : j * p.b.leading + q);
-                sum += x * y;
+                sum += p.compute == LtCompute::kTf32 ? to_tf32(x) * to_tf32(y) : x * y;
             }
             const std::int64_t at = j * p.c.leading + i;
             if (p.accumulate) sum += element(c, at);

@@ -46,6 +46,12 @@ TEST(Rules, AContradictionNamesBothOptions) {
     EXPECT_EQ(contradiction_of({{"train.steps", "50"}, {"schedule.warmup", "100"}}),
               "option --schedule.warmup: found 100, wanted no more updates than the horizon has "
               "(--train.steps is 50)");
+    EXPECT_EQ(contradiction_of({{"train.tf32", "true"}, {"train.precision", "bf16"}}),
+              "option --train.tf32: found true, wanted false, since only fp32's products know it "
+              "(--train.precision is bf16)");
+    EXPECT_EQ(contradiction_of({{"train.tf32", "true"}, {"device", "cpu"}}),
+              "option --train.tf32: found true, wanted false, since the CPU has no TF32 (--device is cpu)");
+    EXPECT_EQ(contradiction_of({{"train.tf32", "true"}}), "none");
     for (const Settings& settings :
          {Settings{{"schedule.peak", "0.1"}, {"schedule.floor", "0.2"}},
           Settings{{"schedule.kind", "noam"}, {"schedule.warmup", "0"}},
