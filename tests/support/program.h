@@ -10,6 +10,7 @@
 
 #include <algorithm>
 #include <chrono>
+#include <cstdlib>
 #include <filesystem>
 #include <fstream>
 #include <functional>
@@ -62,6 +63,12 @@ inline std::vector<std::string> operator+(std::vector<std::string> one,
     return one;
 }
 
+/// The program that a variable of the environment names, where the one that was built is not there.
+inline std::string test_program(const char* variable, const char* built) {
+    const char* named = std::getenv(variable);
+    return named ? named : built;
+}
+
 /// What a program that has ended left behind.
 struct Outcome {
     int code = -1;  ///< -1: it was killed by a signal, or had to be
@@ -108,11 +115,16 @@ class RunningProgram {
         : ranks_(ranks) {
         std::vector<std::string> all;
         if (ranks > 1)
-            all = {SKEIN_MPIEXEC, "--oversubscribe", "--bind-to", "none", "-np", std::to_string(ranks)};
+            all = {test_program("SKEIN_TEST_MPIEXEC", SKEIN_MPIEXEC),
+                   "--oversubscribe",
+                   "--bind-to",
+                   "none",
+                   "-np",
+                   std::to_string(ranks)};
         // each rank says which process it is, so that all of them can be killed for sure
         all = all +
               std::vector<std::string>{"/bin/sh", "-c", "echo $$ >> \"$0\"; " + before + " exec \"$@\"",
-                                       folder_ / "pids", SKEIN_PROGRAM} +
+                                       folder_ / "pids", test_program("SKEIN_TEST_PROGRAM", SKEIN_PROGRAM)} +
               arguments;
         start(all, {});
     }
