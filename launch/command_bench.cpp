@@ -4,6 +4,7 @@
 #include <optional>
 
 #include "launch/bench_checkpoint.h"
+#include "launch/bench_kernels.h"
 #include "launch/commands.h"
 #include "launch/device.h"
 #include "launch/failure.h"
@@ -14,6 +15,7 @@
 #include "parallel/lanes.h"
 #include "parallel/process_grid.h"
 #include "trainer/bench.h"
+#include "trainer/ceilings.h"
 #include "trainer/options.h"
 #include "trainer/utilisation.h"
 
@@ -134,6 +136,7 @@ int run_bench_command(const Arguments& arguments, Ranks& ranks) {
             threads_of_a_rank(static_cast<int>(arguments.integer("threads", 0, 4096)), own, ranks);
         options.bucket_megabytes = arguments.config.parallel.bucket_megabytes;
         options.precision = arguments.config.train.precision;
+        options.by_kernel = arguments.has("by-kernel");
         asked.lanes = static_cast<int>(arguments.integer("lanes", 0, 1 << 20));
         asked.overlap = arguments.config.parallel.overlap;
         asked.zero = arguments.config.parallel.zero;
@@ -149,8 +152,17 @@ int run_bench_command(const Arguments& arguments, Ranks& ranks) {
         peak = sgemm_peak(options.threads, ranks.world());
     else if (const auto known = known_peak_flops(properties_of(*options.gpu).name, options.precision))
         peak = *known * 1e-9 * ranks.session().size();
+    std::optional<KernelReport> kernels;
+    if (options.by_kernel) {
+        Ceilings ceilings;
+        ceilings.copy = copy_rate(options.gpu, options.threads, ranks.world());
+        ceilings.product = options.gpu ? product_rate(*options.gpu, options.precision, ranks.world())
+                                       : *peak * 1e9 / ranks.session().size();
+        kernels = {kernel_times(results.front().metered, ceilings), ceilings, results.front().seconds};
+    }
     if (!ranks.is_first()) return kExitDone;
     print(*shape, results, peak, options.gpu.has_value(), ranks.session().size(), options.threads);
+    if (kernels) print(*kernels);
     if (!arguments.has("json")) return kExitDone;
     nlohmann::ordered_json json{{"shape", shape->name},
                                 {"ranks", ranks.session().size()},
@@ -159,6 +171,7 @@ int run_bench_command(const Arguments& arguments, Ranks& ranks) {
                                 {"precision", get_option(arguments.config, "train.precision")}};
     if (!options.gpu) json["sgemm_gflops"] = *peak;
     json.update(json_of(results.front(), peak));
+    if (kernels) json["kernels"] = json_of(*kernels);
     for (std::size_t i = 1; i < results.size(); ++i) json["compared"].push_back(json_of(results[i], peak));
     std::cout << json.dump() << std::endl;
     return kExitDone;
@@ -171,7 +184,8 @@ Command bench_command() {
     command.name = "bench";
     command.summary = "speed of whole training steps on a named shape";
     command.usage =
-        "--shape gpt-nano|gpt-mini|gpt2-124m|base [--threads N] [--steps N] [--lanes L] [--compare] [--json] "
+        "--shape gpt-nano|gpt-mini|gpt2-124m|base [--threads N] [--steps N] [--lanes L] [--compare] "
+        "[--by-kernel] [--json] "
         "| "
         "--collectives | --checkpoint --shape NAME --out DIR [--rounds N]";
     command.options = {
@@ -189,6 +203,11 @@ Command bench_command() {
          .value = "",
          .help = "also, by turns: eight lanes, and on several ranks without overlap, and with the other "
                  "--parallel.zero",
+         .kind = CommandOption::Kind::kFlag},
+        {.name = "by-kernel",
+         .value = "",
+         .help = "also, in as many steps again: the time of each kind of kernel, beside what memory and "
+                 "products allow at the least",
          .kind = CommandOption::Kind::kFlag},
         {.name = "collectives",
          .value = "",

@@ -1,6 +1,7 @@
 #include "model/autograd/ops/feed_forward.h"
 
 #include "model/autograd/ops/matmul.h"
+#include "model/kernels/work.h"
 
 namespace skein {
 
@@ -23,9 +24,10 @@ Var feed_forward(const Var& x, const FeedForwardWeights& weights, Activation act
            x.value(), weights.w1.value(), a, weights.b1 ? weights.b1.value() : Tensor{}, before);
     const auto drop = [dropout, place](Stream& s, const Tensor& tensor) {
         if (!dropout) return;
-        s.run([&](auto& device) {
-            kernels::apply_dropout(device, dropout, place, tensor.shape()[0], tensor.shape()[1],
-                                   tensor.operand(), tensor.operand());
+        const Operand all = tensor.operand();
+        const std::int64_t count = tensor.shape()[0], channels = tensor.shape()[1];
+        s.run(kernels::dropout_work(count, channels, all, all), [&](auto& device) {
+            kernels::apply_dropout(device, dropout, place, count, channels, all, all);
         });
     };
     tape.inexact(a, Tape::Inexact::kResult);

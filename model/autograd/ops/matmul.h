@@ -1,7 +1,7 @@
 #pragma once
 
 #include "model/autograd/tape.h"
-#include "model/kernels/gemm.h"
+#include "model/kernels/work.h"
 
 /// What the ops that hold a matrix product share: the kernel call on tensors, and where its gradients go.
 namespace skein {
@@ -10,6 +10,7 @@ struct MatmulOptions {
     bool a_transposed = false, b_transposed = false;
     bool accumulate = false;
     kernels::Epilogue epilogue = kernels::Epilogue::kNone;
+    kernels::ProductOf of = kernels::ProductOf::kLayer;  ///< what its time is counted as
 };
 
 /// c = epilogue(op(a) · op(b) + bias), or c += op(a) · op(b). a, b, c, aux: matrices; bias: [columns of c] or
