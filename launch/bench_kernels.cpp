@@ -1,7 +1,6 @@
 #include "launch/bench_kernels.h"
 
 #include <cstdio>
-#include <nlohmann/json.hpp>
 #include <string>
 
 namespace skein {
@@ -48,21 +47,6 @@ void print(const KernelReport& report) {
     std::printf("  a step with these clocks %.2f ms, without %.2f ms\n", times.step * 1e3,
                 report.plain_step * 1e3);
     std::fflush(stdout);
-}
-
-nlohmann::ordered_json json_of(const KernelReport& report) {
-    nlohmann::ordered_json json{{"copy_bytes_per_second", report.ceilings.copy},
-                                {"product_flops_per_second", report.ceilings.product},
-                                {"step_seconds", report.times.step},
-                                {"outside_seconds", report.times.outside}};
-    for (const FamilyTime& family : report.times.families)
-        json["families"].push_back({{"name", family.name},
-                                    {"calls", family.calls},
-                                    {"seconds", family.seconds},
-                                    {"bytes", family.bytes},
-                                    {"flops", family.flops},
-                                    {"floor_seconds", family.floor(report.ceilings)}});
-    return json;
 }
 
 }  // namespace skein

@@ -1,7 +1,5 @@
 #pragma once
 
-#include <nlohmann/json_fwd.hpp>
-
 #include "trainer/kernel_times.h"
 
 namespace skein {
@@ -13,6 +11,5 @@ struct KernelReport {
     double plain_step = 0.0;  ///< seconds of a step that was not metered
 };
 void print(const KernelReport& report);
-nlohmann::ordered_json json_of(const KernelReport& report);
 
 }  // namespace skein

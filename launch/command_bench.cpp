@@ -96,6 +96,21 @@ nlohmann::ordered_json json_of(const BenchResult& result, const std::optional<do
     return json;
 }
 
+nlohmann::ordered_json json_of(const KernelReport& report) {
+    nlohmann::ordered_json json{{"copy_bytes_per_second", report.ceilings.copy},
+                                {"product_flops_per_second", report.ceilings.product},
+                                {"step_seconds", report.times.step},
+                                {"outside_seconds", report.times.outside}};
+    for (const FamilyTime& family : report.times.families)
+        json["families"].push_back({{"name", family.name},
+                                    {"calls", family.calls},
+                                    {"seconds", family.seconds},
+                                    {"bytes", family.bytes},
+                                    {"flops", family.flops},
+                                    {"floor_seconds", family.floor(report.ceilings)}});
+    return json;
+}
+
 int run_collectives(Ranks& ranks, bool as_json) {
     const std::vector<CollectiveTimes> times = time_collectives(ranks.world());
     if (!ranks.is_first()) return kExitDone;
