@@ -16,16 +16,23 @@
 #include "parallel/process_grid.h"
 #include "trainer/bench.h"
 #include "trainer/ceilings.h"
+#include "trainer/option_values.h"
 #include "trainer/options.h"
 #include "trainer/utilisation.h"
 
 namespace skein {
 namespace {
 
+std::vector<std::string> shape_names() {
+    std::vector<std::string> names;
+    for (const BenchShape& shape : bench_shapes()) names.push_back(shape.name);
+    return names;
+}
+
 const BenchShape& shape_named(const std::string& name) {
     for (const BenchShape& shape : bench_shapes())
         if (shape.name == name) return shape;
-    throw ConfigError(text("--shape: found '", name, "', wanted gpt-nano, gpt-mini, gpt2-124m or base"));
+    throw ConfigError(text("--shape: found '", name, "', wanted ", either(shape_names())));
 }
 
 /// What is asked for, and with --compare what it is to be held against: overlap off, and the optimizer
@@ -199,15 +206,11 @@ Command bench_command() {
     command.name = "bench";
     command.summary = "speed of whole training steps on a named shape";
     command.usage =
-        "--shape gpt-nano|gpt-mini|gpt2-124m|base [--threads N] [--steps N] [--lanes L] [--compare] "
-        "[--by-kernel] [--json] "
-        "| "
-        "--collectives | --checkpoint --shape NAME --out DIR [--rounds N]";
+        "--shape NAME [--threads N] [--steps N] [--lanes L] [--compare] [--by-kernel] [--json] | "
+        "--collectives "
+        "| --checkpoint --shape NAME --out DIR [--rounds N]";
     command.options = {
-        {.name = "shape",
-         .value = "NAME",
-         .help = "which shape",
-         .choices = {"gpt-nano", "gpt-mini", "gpt2-124m", "base"}},
+        {.name = "shape", .value = "NAME", .help = "which shape", .choices = shape_names()},
         {.name = "threads", .value = "N", .help = "threads a rank; 0: its processors", .initial = "0"},
         {.name = "steps",
          .value = "N",

@@ -226,6 +226,8 @@ const std::vector<BenchShape>& bench_shapes() {
          16},
         {"gpt2-124m", "12 layers of width 768, context 256, batch 4, vocabulary 50304",
          gpt(12, 12, 768, 256, 50304), 4},
+        {"gpt2-124m-gpu", "12 layers of width 768, context 1024, batch 32, vocabulary 50304",
+         gpt(12, 12, 768, 1024, 50304), 32},
         {"base", "6 + 6 layers of width 512 (Vaswani et al.), 32 + 32 tokens, batch 32, vocabulary 32000",
          paper_base(), 32, 0.1},
     };

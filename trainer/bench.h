@@ -21,7 +21,7 @@ struct BenchShape {
     std::int64_t batch = 0;  ///< sequences, over all ranks; all of them fill the context
     double label_smoothing = 0.0;
 };
-/// gpt-nano, gpt-mini, gpt2-124m, base.
+/// gpt-nano, gpt-mini, gpt2-124m (with a short context, for a CPU), gpt2-124m-gpu, base.
 const std::vector<BenchShape>& bench_shapes();
 
 /// A way of running the same steps.

@@ -26,6 +26,8 @@ void matmul(Stream& stream, const MatmulOptions& options, const Tensor& a, const
     args.ldc = args.n;
     args.accumulate = options.accumulate;
     args.epilogue = options.epilogue;
+    args.dropout = options.dropout;
+    args.place = options.place;
     if (bias) args.bias = bias.data<float>();
     if (aux) {
         args.aux = aux.operand();

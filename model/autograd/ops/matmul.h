@@ -10,11 +10,13 @@ struct MatmulOptions {
     bool a_transposed = false, b_transposed = false;
     bool accumulate = false;
     kernels::Epilogue epilogue = kernels::Epilogue::kNone;
+    kernels::Dropout dropout{};
+    kernels::RowPlace place{};                           ///< of c, for dropout
     kernels::ProductOf of = kernels::ProductOf::kLayer;  ///< what its time is counted as
 };
 
-/// c = epilogue(op(a) · op(b) + bias), or c += op(a) · op(b). a, b, c, aux: matrices; bias: [columns of c] or
-/// empty. Dtypes as kernels::GemmArgs has them.
+/// c = dropout(epilogue(op(a) · op(b) + bias)), or c += op(a) · op(b). a, b, c, aux: matrices; bias: [columns
+/// of c] or empty. Dtypes as kernels::GemmArgs has them.
 void matmul(Stream& stream, const MatmulOptions& options, const Tensor& a, const Tensor& b, const Tensor& c,
             const Tensor& bias = {}, const Tensor& aux = {});
 

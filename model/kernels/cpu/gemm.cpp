@@ -6,6 +6,7 @@
 #include "model/kernels/cpu/fp32_operands.h"
 #include "model/kernels/cpu/gemm_pack.h"
 #include "model/kernels/cpu/gemm_tile.h"
+#include "model/kernels/cpu/row_mask.h"
 
 namespace skein::kernels {
 namespace {
@@ -200,6 +201,20 @@ void fp32_gemm(CpuStream& stream, const GemmArgs& args) {
     multiply_blocks(stream, args, threads);
 }
 
+/// c = mask · c: row by row, since a row's random numbers are made many at a time.
+void apply_mask(CpuStream& stream, const GemmArgs& args) {
+    using namespace simd;
+    parallel_blocks(stream.threads, args.m, 16, [&](std::int64_t begin, std::int64_t end) {
+        for (std::int64_t r = begin; r < end; ++r) {
+            RowMask mask(args.dropout, args.place, r);
+            float* c = args.c.f32() + r * args.ldc;
+            for_lanes(args.n, [&](std::int64_t j, auto lanes) {
+                store(c + j, load(c + j, lanes) * mask.at(j), lanes);
+            });
+        }
+    });
+}
+
 }  // namespace
 
 void gemm(CpuStream& stream, const GemmArgs& args) {
@@ -213,6 +228,7 @@ void gemm(CpuStream& stream, const GemmArgs& args) {
     widened.aux = args.epilogue == Epilogue::kGelu ? fp32.write(args.aux, args.m, args.n, widened.ld_aux)
                                                    : fp32.read_back(args.aux, args.m, args.n, widened.ld_aux);
     fp32_gemm(stream, widened);
+    if (args.dropout && !args.accumulate) apply_mask(stream, widened);
     fp32.finish();
 }
 

@@ -7,7 +7,7 @@
 namespace skein::kernels {
 namespace {
 
-/// c = epilogue(c + bias), where c stands for zeros if there was no product.
+/// c = mask · epilogue(c + bias), where c stands for zeros if there was no product.
 template <class T, class Aux>
 void finish(CudaStream& stream, const GemmArgs& args, bool zeros) {
     T* const c = static_cast<T*>(args.c.data);
@@ -20,6 +20,8 @@ void finish(CudaStream& stream, const GemmArgs& args, bool zeros) {
         pass.aux = static_cast<Aux*>(args.aux.data);
         pass.aux_stride = args.ld_aux;
     }
+    pass.dropout = args.dropout;
+    pass.place = args.place;
     pass.y = c;
     cuda::activation(stream, pass);
 }
@@ -42,7 +44,8 @@ void gemm(CudaStream& stream, const GemmArgs& args) {
     if (args.m <= 0 || args.n <= 0) return;
     if (args.k > 0) cuda::lt_matmul(stream, cuda::lt_call(args, stream.tf32));
     if (args.accumulate) return;
-    if (args.k <= 0 || args.bias || args.epilogue != Epilogue::kNone) finish(stream, args, args.k <= 0);
+    if (args.k <= 0 || args.bias || args.epilogue != Epilogue::kNone || args.dropout)
+        finish(stream, args, args.k <= 0);
 }
 
 std::string matmul_library(const CudaStream&) {

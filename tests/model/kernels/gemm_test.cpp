@@ -172,6 +172,42 @@ TEST(Gemm, AppliesBiasAndEveryEpilogueAfterTheLastBlockOfK) {
     }
 }
 
+TEST(Gemm, DropsWhatTheMaskSaysAfterTheEpilogue) {
+    const RowPlace place{4, 3, 2, 5, 16};  // a slice of rows and columns
+    for (const auto& [m, n, k] : {std::array<std::int64_t, 3>{1, 33, 20}, {14, 37, 500}, {101, 16, 0}}) {
+        for (const Epilogue epilogue : {Epilogue::kNone, Epilogue::kGelu, Epilogue::kReluBackward}) {
+            Problem problem(m, n, k, false, true);
+            problem.args.epilogue = epilogue;
+            Problem without = problem;
+            without.run(1);
+            problem.args.dropout = make_dropout(0.3, {5, 8});
+            problem.args.place = place;
+            problem.run(2);
+            problem.expect_guards();
+            EXPECT_EQ(problem.aux, without.aux);
+            std::int64_t dropped = 0;
+            for (std::int64_t i = 0; i < m; ++i) {
+                for (std::int64_t j = 0; j < n; ++j) {
+                    const bool kept = keeps(problem.args.dropout, static_cast<std::uint32_t>(place.sample(i)),
+                                            static_cast<std::uint32_t>(place.position(i)),
+                                            static_cast<std::uint32_t>(place.first_channel + j));
+                    const float factor = kept ? problem.args.dropout.scale : 0.0f;
+                    ASSERT_EQ(problem.c[problem.at(i, j)], without.c[without.at(i, j)] * factor)
+                        << i << ", " << j;
+                    dropped += kept ? 0 : 1;
+                }
+            }
+            EXPECT_GT(dropped, 0);
+            problem.args.accumulate = true;  // which excludes it
+            without.args.accumulate = true;
+            problem.c = without.c;
+            problem.run(2);
+            without.run(1);
+            EXPECT_EQ(problem.c, without.c);
+        }
+    }
+}
+
 TEST(Gemm, IsExactForIntegersAlsoAcrossBlocksOfRowsColumnsAndK) {
     const std::int64_t shapes[][3] = {{40, 3100, 70}, {3200, 24, 90}, {20, 50, 5000}, {4, 200, 3000}};
     for (const auto& [m, n, k] : shapes) {

@@ -20,7 +20,7 @@ TYPED_TEST_SUITE(CudaActivation, ElementTypes);
 constexpr RowPlace kPlace{4, 3, 2, 5, 16};  // a slice of rows and columns
 constexpr std::int64_t kRows = 13;
 
-/// The CPU fuses bias and epilogue with the product: here with that of the identity, which changes no value.
+/// The CPU does it at the end of a product: here that of the identity, which changes no value.
 Floats cpu_product(const Floats& x, std::int64_t width, const Floats* bias, Epilogue epilogue, Floats& aux,
                    const Dropout& dropout) {
     Pool pool;
@@ -36,8 +36,9 @@ Floats cpu_product(const Floats& x, std::int64_t width, const Floats* bias, Epil
     args.bias = bias ? bias->data() : nullptr;
     args.epilogue = epilogue;
     args.aux = aux.data();
+    args.dropout = dropout;
+    args.place = kPlace;
     gemm(stream, args);
-    if (dropout) kernels::apply_dropout(stream, dropout, kPlace, kRows, width, y.data(), y.data());
     return y;
 }
 

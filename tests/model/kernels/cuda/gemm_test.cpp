@@ -121,6 +121,10 @@ void check_whole_numbers() {
                 for (const Epilogue epilogue : kEpilogues) {
                     problem.args.bias = biased ? problem.bias.data() : nullptr;
                     problem.args.epilogue = epilogue;
+                    problem.args.dropout = {};
+                    expect_the_cpus_bits(stream, problem);
+                    problem.args.dropout = make_dropout(0.5, {5, 8});  // what is kept is doubled: exact
+                    problem.args.place = {4, 3, 2, 5, 16};
                     expect_the_cpus_bits(stream, problem);
                 }
         }
