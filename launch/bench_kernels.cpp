@@ -14,11 +14,11 @@ void print_line(const FamilyTime& family, double floor, double step) {
                 (family.seconds - floor) * 1e3);
 }
 
-FamilyTime sum_of(const KernelTimes& times) {
+FamilyTime all_of(const KernelTimes& times) {
     FamilyTime sum{"all kernels"};
+    sum.seconds = times.inside;
     for (const FamilyTime& family : times.families) {
         sum.calls += family.calls;
-        sum.seconds += family.seconds;
         sum.bytes += family.bytes;
         sum.flops += family.flops;
     }
@@ -41,7 +41,7 @@ void print(const KernelReport& report) {
         print_line(family, family.floor(report.ceilings), times.step);
         floors += family.floor(report.ceilings);
     }
-    print_line(sum_of(times), floors, times.step);
+    print_line(all_of(times), floors, times.step);
     std::printf("  %-24s %6s %9.2f %5.1f %%\n", "in no kernel", "", times.outside * 1e3,
                 100.0 * times.outside / times.step);
     std::printf("  a step with these clocks %.2f ms, without %.2f ms\n", times.step * 1e3,

@@ -107,6 +107,7 @@ nlohmann::ordered_json json_of(const KernelReport& report) {
     nlohmann::ordered_json json{{"copy_bytes_per_second", report.ceilings.copy},
                                 {"product_flops_per_second", report.ceilings.product},
                                 {"step_seconds", report.times.step},
+                                {"inside_seconds", report.times.inside},
                                 {"outside_seconds", report.times.outside}};
     for (const FamilyTime& family : report.times.families)
         json["families"].push_back({{"name", family.name},

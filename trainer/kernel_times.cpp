@@ -19,10 +19,10 @@ double FamilyTime::floor(const Ceilings& ceilings) const {
 
 KernelTimes kernel_times(std::span<const MeteredStep> steps, const Ceilings& ceilings) {
     std::map<std::string_view, std::vector<FamilyTime>> by_name;  // a FamilyTime a step
-    std::vector<double> whole, outside;
+    std::vector<double> whole, inside, outside;
     for (std::size_t step = 0; step < steps.size(); ++step) {
         whole.push_back(steps[step].seconds);
-        outside.push_back(steps[step].seconds);
+        double in_kernels = 0.0;
         for (const auto& [work, seconds] : steps[step].kernels) {
             std::vector<FamilyTime>& family = by_name[work.name];
             family.resize(steps.size(), {work.name});
@@ -31,10 +31,12 @@ KernelTimes kernel_times(std::span<const MeteredStep> steps, const Ceilings& cei
             sum.seconds += seconds;
             sum.bytes += work.bytes;
             sum.flops += work.flops;
-            outside.back() -= seconds;
+            in_kernels += seconds;
         }
+        inside.push_back(in_kernels);
+        outside.push_back(steps[step].seconds - in_kernels);
     }
-    KernelTimes times{median(whole), median(outside), {}};
+    KernelTimes times{median(whole), median(inside), median(outside), {}};
     for (const auto& [name, family] : by_name) {
         std::vector<double> seconds;
         for (const FamilyTime& of_step : family) seconds.push_back(of_step.seconds);

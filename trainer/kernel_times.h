@@ -35,7 +35,8 @@ struct MeteredStep {
 /// A rank's training step by kernel family.
 struct KernelTimes {
     double step = 0.0;     ///< seconds: median
-    double outside = 0.0;  ///< of them in no kernel: median
+    double inside = 0.0;   ///< in all kernels: median
+    double outside = 0.0;  ///< in none: median
     std::vector<FamilyTime> families;
 };
 /// Medians over the steps, of which there is at least one and which all run the same kernels; the families in

@@ -25,6 +25,7 @@ TEST(KernelTimes, AreMediansOfAStepsSums) {
                                             step_of(11, {{a, 2}, {b, 7}, {a, 2}})};
     const KernelTimes times = kernel_times(steps, {.copy = 10.0, .product = 200.0});
     EXPECT_EQ(times.step, 7);
+    EXPECT_EQ(times.inside, 6) << "of 4, 6 and 11";
     EXPECT_EQ(times.outside, 1);
     ASSERT_EQ(times.families.size(), 2u);
     EXPECT_EQ(times.families[0].name, "a");
