@@ -42,7 +42,7 @@ void print(const KernelReport& report) {
         floors += family.floor(report.ceilings);
     }
     print_line(all_of(times), floors, times.step);
-    std::printf("  %-24s %6s %9.2f %5.1f %%\n", "in no kernel", "", times.outside * 1e3,
+    std::printf("  %-24s %6s %9.2f %5.1f %%\n", "in no kernel, with waits", "", times.outside * 1e3,
                 100.0 * times.outside / times.step);
     std::printf("  a step with these clocks %.2f ms, without %.2f ms\n", times.step * 1e3,
                 report.plain_step * 1e3);
