@@ -4,6 +4,7 @@
 #include <optional>
 
 #include "launch/bench_checkpoint.h"
+#include "launch/bench_kernels.h"
 #include "launch/commands.h"
 #include "launch/device.h"
 #include "launch/failure.h"
@@ -14,6 +15,7 @@
 #include "parallel/lanes.h"
 #include "parallel/process_grid.h"
 #include "trainer/bench.h"
+#include "trainer/ceilings.h"
 #include "trainer/option_values.h"
 #include "trainer/options.h"
 #include "trainer/utilisation.h"
@@ -101,6 +103,22 @@ nlohmann::ordered_json json_of(const BenchResult& result, const std::optional<do
     return json;
 }
 
+nlohmann::ordered_json json_of(const KernelReport& report) {
+    nlohmann::ordered_json json{{"copy_bytes_per_second", report.ceilings.copy},
+                                {"product_flops_per_second", report.ceilings.product},
+                                {"step_seconds", report.times.step},
+                                {"inside_seconds", report.times.inside},
+                                {"outside_seconds", report.times.outside}};
+    for (const FamilyTime& family : report.times.families)
+        json["families"].push_back({{"name", family.name},
+                                    {"calls", family.calls},
+                                    {"seconds", family.seconds},
+                                    {"bytes", family.bytes},
+                                    {"flops", family.flops},
+                                    {"floor_seconds", family.floor(report.ceilings)}});
+    return json;
+}
+
 int run_collectives(Ranks& ranks, bool as_json) {
     const std::vector<CollectiveTimes> times = time_collectives(ranks.world());
     if (!ranks.is_first()) return kExitDone;
@@ -141,6 +159,7 @@ int run_bench_command(const Arguments& arguments, Ranks& ranks) {
             threads_of_a_rank(static_cast<int>(arguments.integer("threads", 0, 4096)), own, ranks);
         options.bucket_megabytes = arguments.config.parallel.bucket_megabytes;
         options.precision = arguments.config.train.precision;
+        options.by_kernel = arguments.has("by-kernel");
         asked.lanes = static_cast<int>(arguments.integer("lanes", 0, 1 << 20));
         asked.overlap = arguments.config.parallel.overlap;
         asked.zero = arguments.config.parallel.zero;
@@ -156,8 +175,17 @@ int run_bench_command(const Arguments& arguments, Ranks& ranks) {
         peak = sgemm_peak(options.threads, ranks.world());
     else if (const auto known = known_peak_flops(properties_of(*options.gpu).name, options.precision))
         peak = *known * 1e-9 * ranks.session().size();
+    std::optional<KernelReport> kernels;
+    if (options.by_kernel) {
+        Ceilings ceilings;
+        ceilings.copy = copy_rate(options.gpu, options.threads, ranks.world());
+        ceilings.product = options.gpu ? product_rate(*options.gpu, options.precision, ranks.world())
+                                       : *peak * 1e9 / ranks.session().size();
+        kernels = {kernel_times(results.front().metered, ceilings), ceilings, results.front().seconds};
+    }
     if (!ranks.is_first()) return kExitDone;
     print(*shape, results, peak, options.gpu.has_value(), ranks.session().size(), options.threads);
+    if (kernels) print(*kernels);
     if (!arguments.has("json")) return kExitDone;
     nlohmann::ordered_json json{{"shape", shape->name},
                                 {"ranks", ranks.session().size()},
@@ -166,6 +194,7 @@ int run_bench_command(const Arguments& arguments, Ranks& ranks) {
                                 {"precision", get_option(arguments.config, "train.precision")}};
     if (!options.gpu) json["sgemm_gflops"] = *peak;
     json.update(json_of(results.front(), peak));
+    if (kernels) json["kernels"] = json_of(*kernels);
     for (std::size_t i = 1; i < results.size(); ++i) json["compared"].push_back(json_of(results[i], peak));
     std::cout << json.dump() << std::endl;
     return kExitDone;
@@ -178,8 +207,9 @@ Command bench_command() {
     command.name = "bench";
     command.summary = "speed of whole training steps on a named shape";
     command.usage =
-        "--shape NAME [--threads N] [--steps N] [--lanes L] [--compare] [--json] | --collectives | "
-        "--checkpoint --shape NAME --out DIR [--rounds N]";
+        "--shape NAME [--threads N] [--steps N] [--lanes L] [--compare] [--by-kernel] [--json] | "
+        "--collectives "
+        "| --checkpoint --shape NAME --out DIR [--rounds N]";
     command.options = {
         {.name = "shape", .value = "NAME", .help = "which shape", .choices = shape_names()},
         {.name = "threads", .value = "N", .help = "threads a rank; 0: its processors", .initial = "0"},
@@ -192,6 +222,11 @@ Command bench_command() {
          .value = "",
          .help = "also, by turns: eight lanes, and on several ranks without overlap, and with the other "
                  "--parallel.zero",
+         .kind = CommandOption::Kind::kFlag},
+        {.name = "by-kernel",
+         .value = "",
+         .help = "also, in as many steps again: the time of each kind of kernel, beside what memory and "
+                 "products allow at the least",
          .kind = CommandOption::Kind::kFlag},
         {.name = "collectives",
          .value = "",

@@ -4,7 +4,7 @@
 #include <utility>
 
 #include "model/base/error.h"
-#include "model/kernels/elementwise.h"
+#include "model/kernels/work.h"
 #include "model/tensor/memory.h"
 
 namespace skein {
@@ -122,13 +122,15 @@ void GradientSync::settle(std::size_t parameter) {
     const GradientLayout::Slice& slice = layout_.slices[parameter];
     if (!leaf.accumulate) {  // nothing was written
         if (slice.count > 0)
-            stream_.run([&](auto& s) { zero_memory(s, leaf.gradient.raw(), leaf.gradient.bytes()); });
+            stream_.run(zero_work(leaf.gradient.bytes()),
+                        [&](auto& s) { zero_memory(s, leaf.gradient.raw(), leaf.gradient.bytes()); });
         leaf.accumulate = true;
     }
     for (std::size_t right = top_; right + static_cast<std::size_t>(merges_) > top_; --right) {
         const float* source = buffers_[right].data<float>() + slice.begin;
         float* target = buffers_[right - 1].data<float>() + slice.begin;
-        stream_.run([&](auto& s) { kernels::copy_or_add(s, source, target, slice.count, true); });
+        stream_.run(kernels::copy_or_add_work(source, target, slice.count, true),
+                    [&](auto& s) { kernels::copy_or_add(s, source, target, slice.count, true); });
     }
     settled_[parameter] = 1;
     if (next_lane_ + 1 < own_.end) return;

@@ -86,11 +86,13 @@ void HostRoute::sum_slice(Scatter& scatter) {
         sums.push_back(bucket_of(buffers_[static_cast<std::size_t>(i)], bucket).data<float>());
     const std::vector<float*> operands = slices_.operands(bucket, sums, scatter.staging.data<float>());
     float* result = sums[0] + slices_.offset(bucket, slices_.rank());
-    stream_.run([&](auto& s) {
-        if (scatter.incoming)
+    if (scatter.incoming)
+        stream_.run([&](auto& s) {
             upload(s, scatter.incoming.get()->data, scatter.staging.raw(), scatter.staging.bytes());
-        sum_along_tree(s, slices_.merges(), operands, result, slices_.own_count(bucket));
-    });
+        });
+    const std::int64_t count = slices_.own_count(bucket);
+    stream_.run(sum_along_tree_work(operands, count),
+                [&](auto& s) { sum_along_tree(s, slices_.merges(), operands, result, count); });
 }
 
 void HostRoute::download(std::size_t bucket, std::int64_t begin, std::int64_t end) {

@@ -15,5 +15,10 @@ void sum_along_tree(CpuStream& stream, std::span<const Merge> merges, std::span<
                     float* result, std::int64_t count);
 void sum_along_tree(CudaStream& stream, std::span<const Merge> merges, std::span<float* const> operands,
                     float* result, std::int64_t count);
+/// For Stream::run.
+inline Work sum_along_tree_work(std::span<float* const> operands, std::int64_t count) {
+    const auto parts = static_cast<double>(operands.size()), each = static_cast<double>(count);
+    return {"sum over ranks", 4.0 * (parts + 1.0) * each, (parts - 1.0) * each};
+}
 
 }  // namespace skein

@@ -143,6 +143,19 @@ class VariantRun {
         if (measured) times_.push_back(seconds_between(start, Clock::now()));
     }
 
+    /// The same step, with each kernel's time.
+    void metered_step(std::int64_t number, bool measured) {
+        const Batch batch = random_batch(shape_, step_.own_samples(shape_.batch), number);
+        groups_.world.barrier();
+        stream_.set_meter(&meter_);
+        const auto start = Clock::now();
+        step_.run(batch, number, 0);
+        MeteredStep step{seconds_between(start, Clock::now()), {}};
+        stream_.set_meter(nullptr);
+        step.kernels = meter_.take(stream_);
+        if (measured) metered_.push_back(std::move(step));
+    }
+
     BenchResult result() {
         std::ranges::sort(times_);
         BenchResult result;
@@ -168,6 +181,7 @@ class VariantRun {
                                        variant_.lanes, step_.sync().layout().elements, rows, rows});
         // tensor ranks have slices that are not all of one size
         result.formula.data = groups_.world.all_reduce_value(result.formula.data) / groups_.world.size();
+        result.metered = std::move(metered_);
         return result;
     }
 
@@ -196,6 +210,8 @@ class VariantRun {
     std::unique_ptr<Objective> objective_;
     TrainingStep step_;
     std::vector<double> times_;
+    WorkMeter meter_;
+    std::vector<MeteredStep> metered_;
     GradientSyncStatistics sync_;  // of the last step
     std::int64_t tensor_bytes_ = 0;
 };
@@ -225,6 +241,9 @@ std::vector<BenchResult> run_bench(const BenchShape& shape, const BenchOptions& 
         runs.push_back(std::make_unique<VariantRun>(shape, options, variant, groups));
     for (std::int64_t step = 0; step < options.warmup + options.steps; ++step)
         for (const auto& run : runs) run->step(step, step >= options.warmup);
+    const std::int64_t done = options.warmup + options.steps;
+    for (std::int64_t step = 0; options.by_kernel && step <= options.steps; ++step)
+        runs.front()->metered_step(done + step, step > 0);  // the first makes what the meter needs
     std::vector<BenchResult> results;
     for (const auto& run : runs) results.push_back(run->result());
     return results;

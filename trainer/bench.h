@@ -8,6 +8,7 @@
 #include "model/tensor/device.h"
 #include "parallel/process_grid.h"
 #include "trainer/config.h"
+#include "trainer/kernel_times.h"
 #include "trainer/traffic.h"
 
 namespace skein {
@@ -47,6 +48,8 @@ struct BenchOptions {
     bool sequence = false;  ///< --parallel.sequence
     Precision precision = Precision::kFp32;
     std::vector<BenchVariant> variants;  ///< at least one; a step of each by turns
+    /// Then as many steps of the first variant, by kernel.
+    bool by_kernel = false;
 };
 
 struct BenchResult {
@@ -61,6 +64,7 @@ struct BenchResult {
     double bytes_sent = 0.0;  ///< a step, by this rank to data-parallel ones
     /// Over all ranks, a step: counted, and by formula (traffic.h).
     StepTraffic sent, formula;
+    std::vector<MeteredStep> metered;  ///< this rank's, where they are asked for
 };
 
 /// Whole training steps (forward, backward, clip, AdamW) on random tokens, by variant. Collective. Throws

@@ -3,6 +3,7 @@
 #include <cmath>
 #include <utility>
 
+#include "model/kernels/work.h"
 #include "model/tensor/memory.h"
 
 namespace skein {
@@ -56,7 +57,8 @@ void Optimizer::take_masters() {
     for (std::size_t run = 0; run < runs_.size(); ++run) {
         if (!parameters_[runs_[run].parameter].leaf.copy) continue;
         const Tensor from = value(run), to = part_of(masters_, run);
-        stream_.run([&](auto& s) { copy_memory(s, from.raw(), to.raw(), to.bytes()); });
+        stream_.run(copy_work(to.bytes()),
+                    [&](auto& s) { copy_memory(s, from.raw(), to.raw(), to.bytes()); });
     }
     has_masters_ = true;
     for (std::size_t i = 0; i < parameters_.size(); ++i)
@@ -97,7 +99,8 @@ std::int64_t Optimizer::blocks() const {
 void Optimizer::square_sums(double* sums) {
     renew_list();
     const kernels::AdamList all = list_.of(0, runs_.size());
-    stream_.run([&](auto& s) { kernels::gradient_square_sums(s, all, sums); });
+    stream_.run(kernels::square_sums_work(list_.tensors(0, runs_.size())),
+                [&](auto& s) { kernels::gradient_square_sums(s, all, sums); });
 }
 
 void Optimizer::step(const kernels::StepEnd* end) {
@@ -110,7 +113,8 @@ void Optimizer::step(const kernels::StepEnd* end, std::size_t first, std::size_t
     args.beta1 = static_cast<float>(section_.beta1);
     args.beta2 = static_cast<float>(section_.beta2);
     args.epsilon = static_cast<float>(section_.epsilon);
-    stream_.run([&](auto& s) { kernels::adam(s, args); });
+    stream_.run(kernels::adam_work(list_.tensors(first, last), args.list.copies),
+                [&](auto& s) { kernels::adam(s, args); });
 }
 
 float Optimizer::correction1(std::int64_t update) const {

@@ -3,7 +3,7 @@
 #include <utility>
 #include <vector>
 
-#include "model/kernels/gather_rows.h"
+#include "model/kernels/work.h"
 #include "parallel/gather_slices.h"
 
 namespace skein {
@@ -25,7 +25,7 @@ Tensor chosen_elements(Stream& stream, const Tensor& from, const Tensor& which) 
     args.which = which.data<std::int32_t>();
     args.rows = which.elements();
     args.from_stride = args.to_stride = args.bytes = sizeof(double);
-    stream.run([&](auto& s) { kernels::gather_rows(s, args); });
+    stream.run(work_of(args), [&](auto& s) { kernels::gather_rows(s, args); });
     return chosen;
 }
 
@@ -89,7 +89,9 @@ Pending ParameterUpdate::step(const kernels::StepEnd* end) {
     first = 0;
     for (const ShardPlan::Group& group : plan_->groups) {
         sync_.await_spread(group.buckets);
-        stream_.run([&](auto& s) { kernels::take_parameters(s, {others(first, group.others), end}); });
+        const kernels::TakeArgs args{others(first, group.others), end};
+        stream_.run(kernels::take_work(others_.tensors(first, group.others), args.list.copies),
+                    [&](auto& s) { kernels::take_parameters(s, args); });
         first = group.others;
     }
     return sync_.last_spread();

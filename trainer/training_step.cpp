@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "model/base/error.h"
+#include "model/kernels/work.h"
 #include "model/tensor/memory.h"
 #include "parallel/gather_slices.h"
 
@@ -151,7 +152,7 @@ void TrainingStep::run_lane(int lane, const Batch& batch, std::int64_t step, con
                 sync_.ready(leaf);
             };
         const LossSums sums = objective_.loss(tape, batch, pass, place, options);
-        stream_.run([&](auto& s) {
+        stream_.run(copy_work(sums.loss.bytes()), [&](auto& s) {
             copy_memory(s, sums.loss.raw(), losses.data<double>() + pass.begin, sums.loss.bytes());
         });
         tape.backward(sums.root);
@@ -231,7 +232,7 @@ void TrainingStep::start(const Batch& batch, std::int64_t step, std::uint64_t fl
     args.blocks = sums.elements();
     args.state = reinterpret_cast<kernels::UpdateState*>(state_.raw());
     args.end = reinterpret_cast<kernels::StepEnd*>(end.raw());
-    stream_.run([&](auto& s) { kernels::end_step(s, args); });
+    stream_.run(work_of(args), [&](auto& s) { kernels::end_step(s, args); });
     now.parameters_come = update_.step(args.end);
     now.outcome.sync = sync_.statistics();
     now.end = start_on_host(stream_, end);

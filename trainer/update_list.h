@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstddef>
+#include <span>
 #include <vector>
 
 #include "model/kernels/update.h"
@@ -16,6 +17,9 @@ class UpdateList {
     void set(Stream& stream, std::vector<kernels::AdamTensor> tensors, DType copies);
     /// Those of tensors [first, last).
     kernels::AdamList of(std::size_t first, std::size_t last) const;
+    std::span<const kernels::AdamTensor> tensors(std::size_t first, std::size_t last) const {
+        return std::span(tensors_).subspan(first, last - first);
+    }
 
   private:
     std::vector<kernels::AdamTensor> tensors_;  // what the device has

@@ -3,7 +3,7 @@
 #include <utility>
 
 #include "model/base/error.h"
-#include "model/kernels/elementwise.h"
+#include "model/kernels/work.h"
 
 namespace skein {
 
@@ -95,6 +95,7 @@ void Tape::pass_gradient(NodeRef ref, const Tensor& gradient) {
 
 void Tape::copy(const Tensor& from, const Tensor& to, bool accumulate) {
     stream_.run(
+        kernels::copy_or_add_work(from.operand(), to.operand(), to.elements(), accumulate),
         [&](auto& s) { kernels::copy_or_add(s, from.operand(), to.operand(), to.elements(), accumulate); });
 }
 

@@ -3,7 +3,7 @@
 #include <vector>
 
 #include "model/base/error.h"
-#include "model/kernels/sum_parts.h"
+#include "model/kernels/work.h"
 #include "model/tensor/memory.h"
 
 namespace skein {
@@ -83,7 +83,7 @@ void TensorGroup::scatter_sum(Stream& stream, const Tensor& values, const Cut& c
     args.others = others.operand();
     args.own_part = values.operand() + cut(rank());
     args.y = sum.operand();
-    stream.run([&](auto& s) { kernels::sum_parts(s, args); });
+    stream.run(work_of(args), [&](auto& s) { kernels::sum_parts(s, args); });
 }
 
 template <class Cut>
@@ -123,7 +123,7 @@ Tensor TensorGroup::all_gather_rows(Stream& stream, const Tensor& slice, std::in
     const Tensor whole = Tensor::empty(stream, slice.dtype(), with_rows(slice.shape(), rows));
     const std::int64_t row = elements_of_a_row(whole);
     if (slice.bytes() > 0)
-        stream.run([&](auto& s) {
+        stream.run(copy_work(slice.bytes()), [&](auto& s) {
             copy_memory(s, slice.raw(),
                         whole.raw() + static_cast<std::size_t>(begin * row) * size_of(slice.dtype()),
                         slice.bytes());
@@ -152,7 +152,7 @@ Tensor TensorGroup::all_gather(Stream& stream, const Tensor& mine, std::span<con
                               cut(rank() + 1) - cut(rank())));
     const Tensor all = Tensor::empty(stream, mine.dtype(), {cuts.back()});
     if (mine.bytes() > 0)
-        stream.run([&](auto& s) {
+        stream.run(copy_work(mine.bytes()), [&](auto& s) {
             copy_memory(s, mine.raw(),
                         all.raw() + static_cast<std::size_t>(cut(rank())) * size_of(mine.dtype()),
                         mine.bytes());

@@ -3,6 +3,7 @@
 #include <cstddef>
 
 #include "model/tensor/cpu_stream.h"
+#include "model/tensor/work_meter.h"
 
 /// What moves bytes, for each device. On a GPU all but download is queued on its stream.
 namespace skein {
@@ -15,6 +16,14 @@ void zero_memory(CudaStream& stream, void* to, std::size_t bytes);
 /// From one place on the device to another; they do not overlap.
 void copy_memory(CpuStream& stream, const void* from, void* to, std::size_t bytes);
 void copy_memory(CudaStream& stream, const void* from, void* to, std::size_t bytes);
+
+/// For Stream::run.
+inline Work zero_work(std::size_t bytes) {
+    return {"zero", static_cast<double>(bytes)};
+}
+inline Work copy_work(std::size_t bytes) {
+    return {"copy", 2.0 * static_cast<double>(bytes)};
+}
 
 /// `rows` times `bytes`, `from_stride` and `to_stride` bytes apart.
 void copy_rows(CpuStream& stream, const void* from, std::size_t from_stride, void* to, std::size_t to_stride,

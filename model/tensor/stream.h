@@ -9,6 +9,7 @@
 
 #include "model/tensor/device.h"
 #include "model/tensor/pool.h"
+#include "model/tensor/work_meter.h"
 
 namespace skein {
 
@@ -47,9 +48,18 @@ class Stream {
             return std::visit(std::forward<F>(f), device_stream_);
         }
     }
-    /// From now on fp32 matrix products may round their operands to TF32. Throws ConfigError on the CPU, which
-    /// has no TF32.
+    /// From now on fp32 matrix products may round their operands to TF32. Throws ConfigError on the CPU,
+    /// which has no TF32.
     void allow_tf32();
+    /// The same for work that a meter, where one is set, takes the time of.
+    template <class F>
+    void run(const Work& work, F&& f) {
+        if (meter_) meter_->begin(*this, work);
+        run(std::forward<F>(f));
+        if (meter_) meter_->end(*this);
+    }
+    /// Null: none, as at first. The meter must outlive its use here.
+    void set_meter(WorkMeter* meter) { meter_ = meter; }
     bool plans() const { return plans_; }
     Device device() const { return pool_->device(); }
     const std::optional<Gpu>& gpu() const { return gpu_; }
@@ -74,6 +84,7 @@ class Stream {
     std::unique_ptr<Pool> pool_, host_pool_, input_pool_;
     int threads_;
     DeviceStream device_stream_;
+    WorkMeter* meter_ = nullptr;
 };
 
 /// A place in the order of a stream's work. On the CPU, whose work is done when it is queued, every event is

@@ -28,7 +28,7 @@ Tensor Tensor::empty(Stream& stream, DType dtype, const Shape& shape) {
 
 Tensor Tensor::zeros(Stream& stream, DType dtype, const Shape& shape) {
     Tensor tensor = empty(stream, dtype, shape);
-    stream.run([&](auto& s) { zero_memory(s, tensor.raw(), tensor.bytes()); });
+    stream.run(zero_work(tensor.bytes()), [&](auto& s) { zero_memory(s, tensor.raw(), tensor.bytes()); });
     return tensor;
 }
 

@@ -172,5 +172,28 @@ TEST(Program, PreparedTextInspectsWellUntilAByteIsFlipped) {
     EXPECT_NE(bad.out.find("good: false"), std::string::npos);
 }
 
+TEST(Program, BenchByKernelAccountsForTheWholeStep) {
+    const Outcome bench = skein("bench --shape gpt-nano --threads 2 --steps 1 --by-kernel --json");
+    ASSERT_EQ(bench.code, 0) << bench.errors;
+    const auto json = nlohmann::json::parse(bench.out.substr(bench.out.rfind("\n{")));
+    const auto& kernels = json["kernels"];
+    EXPECT_GT(kernels["copy_bytes_per_second"].get<double>(), 0.0);
+    EXPECT_DOUBLE_EQ(kernels["product_flops_per_second"].get<double>(),
+                     json["sgemm_gflops"].get<double>() * 1e9);
+    double inside = 0.0, gain = 1e300;
+    for (const auto& family : kernels["families"]) {
+        const double seconds = family["seconds"], over = seconds - family["floor_seconds"].get<double>();
+        inside += seconds;
+        EXPECT_GT(family["bytes"].get<double>(), 0.0) << family;
+        EXPECT_LE(over, gain) << "the most to be gained comes first: " << family;
+        gain = over;
+        EXPECT_NE(bench.out.find("  " + family["name"].get<std::string>() + " "), std::string::npos)
+            << bench.out;
+    }
+    const double step = kernels["step_seconds"];
+    EXPECT_NEAR(inside + kernels["outside_seconds"].get<double>(), step, 1e-9 * step);
+    EXPECT_GE(kernels["outside_seconds"].get<double>(), 0.0);
+}
+
 }  // namespace
 }  // namespace skein

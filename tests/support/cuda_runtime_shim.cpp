@@ -5,6 +5,7 @@
 
 #include <sys/mman.h>
 
+#include <chrono>
 #include <cstdlib>
 #include <cstring>
 #include <deque>
@@ -86,9 +87,12 @@ struct FakeStream {
     std::uint64_t queued = 0, done = 0;
 };
 
+using Clock = std::chrono::steady_clock;
+
 struct FakeEvent {
     FakeStream* stream = nullptr;
     std::uint64_t place = 0;
+    std::shared_ptr<Clock::time_point> time;  // of a timing event: when the stream came to it
 };
 
 FakeStream& of(void* stream) {
@@ -187,11 +191,19 @@ void synchronize(void* stream) {
 void* make_event() {
     return new FakeEvent;
 }
+void* make_timing_event() {
+    auto* event = new FakeEvent;
+    event->time = std::make_shared<Clock::time_point>();
+    return event;
+}
 void destroy_event(void* event) noexcept {
     delete &event_of(event);
 }
 void record(void* event, void* stream) {
-    event_of(event) = {&of(stream), of(stream).queued};
+    FakeEvent& at = event_of(event);
+    if (at.time) queue_on(stream, [time = at.time] { *time = Clock::now(); });
+    at.stream = &of(stream);
+    at.place = of(stream).queued;
 }
 bool is_done(void* event) {
     const FakeEvent& place = event_of(event);
@@ -201,6 +213,13 @@ bool is_done(void* event) {
 }
 void wait(void* event) {
     if (event_of(event).stream) run_until(*event_of(event).stream, event_of(event).place);
+}
+double seconds_between(void* from, void* to) {
+    const FakeEvent &first = event_of(from), &last = event_of(to);
+    for (const FakeEvent* event : {&first, &last})
+        if (!event->time || !event->stream || event->stream->done < event->place)
+            throw CudaError("shim: the time of an event that is not done, or has none");
+    return std::chrono::duration<double>(*last.time - *first.time).count();
 }
 void make_wait(void* stream, void* event) {
     const FakeEvent place = event_of(event);

@@ -4,7 +4,7 @@
 #include <utility>
 
 #include "model/base/error.h"
-#include "model/kernels/attention.h"
+#include "model/kernels/work.h"
 
 namespace skein {
 namespace {
@@ -68,7 +68,7 @@ Var attend(const Var& query, const Var& key_value, const Packing& packing, const
     args.output = y.operand();
     args.output_stride = width;
     args.log_sum_exp = log_sum_exp ? log_sum_exp.data<float>() : nullptr;
-    tape.stream().run([&](auto& s) { kernels::attention(s, args); });
+    tape.stream().run(work_of(args), [&](auto& s) { kernels::attention(s, args); });
     tape.inexact(y, Tape::Inexact::kResult);
 
     // the tensors behind the pointers in args, kept until backward
@@ -107,7 +107,7 @@ Var attend(const Var& query, const Var& key_value, const Packing& packing, const
             back.key_gradient_stride = packing.key_stride;
             back.value_gradient_stride = packing.value_stride;
             back.bias_gradient = dbias ? dbias.data<float>() : nullptr;
-            t.stream().run([&](auto& s) { kernels::attention_backward(s, back); });
+            t.stream().run(work_of(back), [&](auto& s) { kernels::attention_backward(s, back); });
             t.inexact(dquery, Tape::Inexact::kGradient);
             if (!packed) t.inexact(dkey_value, Tape::Inexact::kGradient);
             if (t.needs_gradient(query_node)) t.pass_gradient(query_node, dquery);
@@ -148,7 +148,7 @@ Tensor cached_attention(Stream& stream, const Tensor& query, const Tensor& keys,
     args.key_stride = args.value_stride = options.stored_heads() * options.head_width;
     args.output = y.operand();
     args.output_stride = width;
-    stream.run([&](auto& s) { kernels::attention(s, args); });
+    stream.run(work_of(args), [&](auto& s) { kernels::attention(s, args); });
     return y;
 }
 

@@ -11,7 +11,8 @@ Var copy_to_group(TensorGroup& group, const Var& x) {
         Tensor sum = dy;
         if (dy.shared()) {  // with another node, which has not read it yet
             sum = Tensor::empty(t.stream(), dy.dtype(), dy.shape());
-            t.stream().run([&](auto& s) { copy_memory(s, dy.raw(), sum.raw(), dy.bytes()); });
+            t.stream().run(copy_work(dy.bytes()),
+                           [&](auto& s) { copy_memory(s, dy.raw(), sum.raw(), dy.bytes()); });
         }
         group.all_reduce(t.stream(), sum);
         t.pass_gradient(x_node, sum);

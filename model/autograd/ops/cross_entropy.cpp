@@ -4,10 +4,12 @@
 
 #include "model/autograd/ops/matmul.h"
 #include "model/base/error.h"
-#include "model/kernels/cross_entropy.h"
+#include "model/kernels/work.h"
 
 namespace skein {
 namespace {
+
+constexpr auto kHead = kernels::ProductOf::kOutputHead;
 
 // Rows whose logits are held at a time: a function of device and vocabulary alone, which `ranks` ranks may
 // share: the same on all of them, though their parts of it differ. A block's weight gradient is a pass over
@@ -22,7 +24,8 @@ template <class T>
 Tensor sum_samples(Stream& stream, const Tensor& of_rows, std::int64_t length) {
     const std::int64_t samples = of_rows.elements() / length;
     const Tensor out = Tensor::empty(stream, of_rows.dtype(), {samples});
-    stream.run([&](auto& s) { kernels::sum_samples(s, of_rows.data<T>(), samples, length, out.data<T>()); });
+    stream.run(kernels::sum_samples_work(samples, length),
+               [&](auto& s) { kernels::sum_samples(s, of_rows.data<T>(), samples, length, out.data<T>()); });
     return out;
 }
 
@@ -37,19 +40,19 @@ struct OfRows {
 };
 
 void cross_entropy(Stream& stream, const kernels::CrossEntropyArgs& args, TensorGroup* group) {
-    if (!group) return stream.run([&](auto& s) { kernels::cross_entropy(s, args); });
+    if (!group) return stream.run(work_of(args), [&](auto& s) { kernels::cross_entropy(s, args); });
     using namespace kernels;
     VocabularyParts all;
     all.count = group->size();
     const OfRows<VocabularyPart> part(stream, args.rows);
-    stream.run([&](auto& s) { cross_entropy_parts(s, args, part.data()); });
+    stream.run(parts_work(args), [&](auto& s) { cross_entropy_parts(s, args, part.data()); });
     const Tensor parts = group->all_gather(stream, part.own);
     all.parts = reinterpret_cast<const VocabularyPart*>(parts.raw());
     const OfRows<VocabularySums> sum(stream, args.rows);
-    stream.run([&](auto& s) { cross_entropy_sums(s, args, all, sum.data()); });
+    stream.run(sums_work(args), [&](auto& s) { cross_entropy_sums(s, args, all, sum.data()); });
     const Tensor sums = group->all_gather(stream, sum.own);
     all.sums = reinterpret_cast<const VocabularySums*>(sums.raw());
-    stream.run([&](auto& s) { cross_entropy_of_parts(s, args, all); });
+    stream.run(of_parts_work(args), [&](auto& s) { cross_entropy_of_parts(s, args, all); });
 }
 
 }  // namespace
@@ -90,7 +93,8 @@ LossSums linear_cross_entropy(const Var& hidden, const Var& weight, const Tensor
         const Tensor logits = buffer.view(0, {count, stride});
         const Tensor h = hidden.value().view(first * width, {count, width});
         // [count, vocabulary] = [count, width] · [vocabulary, width]ᵀ
-        matmul(stream, {.b_transposed = true, .c_columns = vocabulary}, h, weight.value(), logits);
+        matmul(stream, {.b_transposed = true, .c_columns = vocabulary, .of = kHead}, h, weight.value(),
+               logits);
         kernels::CrossEntropyArgs args{.rows = count, .vocabulary = vocabulary};
         args.stride = stride;
         args.logits = logits.data<float>();
@@ -108,10 +112,13 @@ LossSums linear_cross_entropy(const Var& hidden, const Var& weight, const Tensor
         const Tensor dlogits = gradient_buffer.view(0, {count, stride});
         tape.inexact(dlogits, Tape::Inexact::kLogitGradient);
         // [count, width] = [count, vocabulary] · [vocabulary, width];  [vocabulary, width] (+)= dlogitsᵀ · h
-        matmul(stream, {.accumulate = dhidden.accumulate, .a_columns = vocabulary}, dlogits, weight.value(),
-               dhidden.target.view(first * width, {count, width}));
+        matmul(stream, {.accumulate = dhidden.accumulate, .a_columns = vocabulary, .of = kHead}, dlogits,
+               weight.value(), dhidden.target.view(first * width, {count, width}));
         matmul(stream,
-               {.a_transposed = true, .accumulate = dweight.accumulate || first > 0, .a_columns = vocabulary},
+               {.a_transposed = true,
+                .accumulate = dweight.accumulate || first > 0,
+                .a_columns = vocabulary,
+                .of = kHead},
                dlogits, h, dweight.target);
     }
     LossSums sums{

@@ -2,6 +2,7 @@
 
 #include "model/base/error.h"
 #include "model/kernels/embedding.h"
+#include "model/kernels/work.h"
 
 namespace skein {
 
@@ -25,7 +26,7 @@ Var embedding(const Var& table, const Var& positions, const Tensor& ids, float s
     args.dropout = dropout;
     args.place = place;
     args.y = y.operand();
-    tape.stream().run([&](auto& s) { kernels::embedding(s, args); });
+    tape.stream().run(work_of(args), [&](auto& s) { kernels::embedding(s, args); });
 
     return tape.record(
         y, {table, positions},
@@ -34,10 +35,12 @@ Var embedding(const Var& table, const Var& positions, const Tensor& ids, float s
             Tensor masked = dy;
             if (dropout) {
                 masked = Tensor::empty(t.stream(), dy.dtype(), dy.shape());
-                t.stream().run([&](auto& s) {
-                    kernels::apply_dropout(s, dropout, place, dy.shape()[0], dy.shape()[1], dy.operand(),
-                                           masked.operand());
-                });
+                t.stream().run(
+                    kernels::dropout_work(dy.shape()[0], dy.shape()[1], dy.operand(), masked.operand()),
+                    [&](auto& s) {
+                        kernels::apply_dropout(s, dropout, place, dy.shape()[0], dy.shape()[1], dy.operand(),
+                                               masked.operand());
+                    });
             }
             kernels::EmbeddingBackwardArgs back{
                 .rows = dy.shape()[0], .width = dy.shape()[1], .vocabulary = vocabulary};
@@ -58,7 +61,7 @@ Var embedding(const Var& table, const Var& positions, const Tensor& ids, float s
                 back.dpositions = slot.target.data<float>();
                 back.accumulate_positions = slot.accumulate;
             }
-            t.stream().run([&](auto& s) { kernels::embedding_backward(s, back); });
+            t.stream().run(work_of(back), [&](auto& s) { kernels::embedding_backward(s, back); });
         });
 }
 

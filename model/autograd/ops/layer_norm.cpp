@@ -1,6 +1,7 @@
 #include "model/autograd/ops/layer_norm.h"
 
 #include "model/kernels/layer_norm.h"
+#include "model/kernels/work.h"
 
 namespace skein {
 namespace {
@@ -19,7 +20,7 @@ Saved forward(Tape& tape, kernels::LayerNormArgs& args, const Var& gamma, const 
     args.y = y.operand();
     args.mean = saved.mean.data<float>();
     args.rstd = saved.rstd.data<float>();
-    stream.run([&](auto& s) { kernels::layer_norm(s, args); });
+    stream.run(work_of(args), [&](auto& s) { kernels::layer_norm(s, args); });
     tape.inexact(y, Tape::Inexact::kResult);
     tape.inexact(saved.mean, Tape::Inexact::kMean);
     tape.inexact(saved.rstd, Tape::Inexact::kScale);
@@ -27,30 +28,30 @@ Saved forward(Tape& tape, kernels::LayerNormArgs& args, const Var& gamma, const 
 }
 
 Var record_norm(const Var& sum, const Var& gamma, const Var& beta, const Saved& saved, const Tensor& y) {
-    return sum.tape().record(y, {sum, gamma, beta},
-                             [sum_node = NodeRef(sum), gamma_node = NodeRef(gamma), beta_node = NodeRef(beta),
-                              sum = sum.value(), gamma = gamma.value(), saved](Tape& t, const Tensor& dy) {
-                                 const std::int64_t rows = sum.shape()[0], width = sum.shape()[1];
-                                 const GradientSlot dsum = t.gradient_slot(sum_node),
-                                                    dgamma = t.gradient_slot(gamma_node);
-                                 kernels::LayerNormBackwardArgs args{.rows = rows, .width = width};
-                                 args.sum = sum.operand();
-                                 args.gamma = gamma.data<float>();
-                                 args.mean = saved.mean.data<float>();
-                                 args.rstd = saved.rstd.data<float>();
-                                 args.dy = dy.operand();
-                                 args.dsum = dsum.target.operand();
-                                 args.accumulate_sum = dsum.accumulate;
-                                 args.dgamma = dgamma.target.data<float>();
-                                 args.accumulate_gamma = dgamma.accumulate;
-                                 if (t.needs_gradient(beta_node)) {
-                                     const GradientSlot dbeta = t.gradient_slot(beta_node);
-                                     args.dbeta = dbeta.target.data<float>();
-                                     args.accumulate_beta = dbeta.accumulate;
-                                 }
-                                 t.stream().run([&](auto& s) { kernels::layer_norm_backward(s, args); });
-                                 t.inexact(dsum.target, Tape::Inexact::kGradient);
-                             });
+    return sum.tape().record(
+        y, {sum, gamma, beta},
+        [sum_node = NodeRef(sum), gamma_node = NodeRef(gamma), beta_node = NodeRef(beta), sum = sum.value(),
+         gamma = gamma.value(), saved](Tape& t, const Tensor& dy) {
+            const std::int64_t rows = sum.shape()[0], width = sum.shape()[1];
+            const GradientSlot dsum = t.gradient_slot(sum_node), dgamma = t.gradient_slot(gamma_node);
+            kernels::LayerNormBackwardArgs args{.rows = rows, .width = width};
+            args.sum = sum.operand();
+            args.gamma = gamma.data<float>();
+            args.mean = saved.mean.data<float>();
+            args.rstd = saved.rstd.data<float>();
+            args.dy = dy.operand();
+            args.dsum = dsum.target.operand();
+            args.accumulate_sum = dsum.accumulate;
+            args.dgamma = dgamma.target.data<float>();
+            args.accumulate_gamma = dgamma.accumulate;
+            if (t.needs_gradient(beta_node)) {
+                const GradientSlot dbeta = t.gradient_slot(beta_node);
+                args.dbeta = dbeta.target.data<float>();
+                args.accumulate_beta = dbeta.accumulate;
+            }
+            t.stream().run(work_of(args), [&](auto& s) { kernels::layer_norm_backward(s, args); });
+            t.inexact(dsum.target, Tape::Inexact::kGradient);
+        });
 }
 
 void check(const char* op, const Var& x, const Var& gamma, const Var& beta) {
@@ -94,10 +95,13 @@ ResidualNorm add_norm(const Var& x, const Var& delta, const kernels::Dropout& dr
             if (t.needs_gradient(delta_node)) {
                 if (dropout) {
                     const GradientSlot slot = t.gradient_slot(delta_node);
-                    t.stream().run([&](auto& s) {
-                        kernels::apply_dropout(s, dropout, place, dsum.shape()[0], dsum.shape()[1],
-                                               dsum.operand(), slot.target.operand(), slot.accumulate);
-                    });
+                    const std::int64_t rows = dsum.shape()[0], width = dsum.shape()[1];
+                    t.stream().run(kernels::dropout_work(rows, width, dsum.operand(), slot.target.operand(),
+                                                         slot.accumulate),
+                                   [&](auto& s) {
+                                       kernels::apply_dropout(s, dropout, place, rows, width, dsum.operand(),
+                                                              slot.target.operand(), slot.accumulate);
+                                   });
                 } else {
                     t.pass_gradient(delta_node, dsum);
                 }

@@ -40,7 +40,7 @@ void matmul(Stream& stream, const MatmulOptions& options, const Tensor& a, const
         for (const std::size_t bytes : kernels::gemm_scratch(args))
             scratch.push_back(stream.pool().allocate(bytes));
     }
-    stream.run([&](auto& s) { kernels::gemm(s, args); });
+    stream.run(work_of(args, options.of), [&](auto& s) { kernels::gemm(s, args); });
 }
 
 Tensor as_matrix(const Tensor& tensor) {
@@ -61,10 +61,12 @@ void linear_weight_gradients(Tape& tape, const Tensor& dy, const Tensor& x, Node
     if (tape.needs_gradient(weight)) matmul_into(tape, {.a_transposed = true}, dy, x, weight);
     if (tape.needs_gradient(bias)) {
         const GradientSlot slot = tape.gradient_slot(bias);
-        tape.stream().run([&](auto& s) {
-            kernels::column_sums(s, dy.shape()[0], dy.shape()[1], dy.operand(), slot.target.data<float>(),
-                                 slot.accumulate);
-        });
+        const std::int64_t rows = dy.shape()[0], width = dy.shape()[1];
+        tape.stream().run(kernels::column_sums_work(rows, width, dy.operand(), slot.accumulate),
+                          [&](auto& s) {
+                              kernels::column_sums(s, rows, width, dy.operand(), slot.target.data<float>(),
+                                                   slot.accumulate);
+                          });
     }
 }
 

@@ -1,7 +1,7 @@
 #pragma once
 
 #include "model/autograd/tape.h"
-#include "model/kernels/gemm.h"
+#include "model/kernels/work.h"
 
 /// What the ops that hold a matrix product share: the kernel call on tensors, and where its gradients go.
 namespace skein {
@@ -14,6 +14,7 @@ struct MatmulOptions {
     kernels::RowPlace place{};  ///< of c, for dropout
     /// How many columns of a or c are theirs, where rows are padded; 0: all.
     std::int64_t a_columns = 0, c_columns = 0;
+    kernels::ProductOf of = kernels::ProductOf::kLayer;  ///< what its time is counted as
 };
 
 /// c = dropout(epilogue(op(a) · op(b) + bias)), or c += op(a) · op(b). a, b, c, aux: matrices; bias: [columns

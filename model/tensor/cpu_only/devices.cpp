@@ -39,4 +39,12 @@ bool Event::done() const {
 
 void Event::wait() const {}
 
+void Moment::record(Stream&) {
+    time_ = std::chrono::steady_clock::now();
+}
+
+double Moment::seconds_since(const Moment& earlier) const {
+    return std::chrono::duration<double>(time_ - earlier.time_).count();
+}
+
 }  // namespace skein

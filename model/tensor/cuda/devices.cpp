@@ -26,8 +26,12 @@ class PinnedMemory final : public MemorySource {
     void release(std::byte* memory) noexcept override { cuda::release_host(memory); }
 };
 
+std::shared_ptr<void> owned(void* new_event) {
+    return {new_event, [](void* event) { cuda::destroy_event(event); }};
+}
+
 std::shared_ptr<void> owned_event() {
-    return {cuda::make_event(), [](void* event) { cuda::destroy_event(event); }};
+    return owned(cuda::make_event());
 }
 
 std::shared_ptr<void> owned_stream(int device) {
@@ -124,6 +128,22 @@ bool Event::done() const {
 
 void Event::wait() const {
     if (handle_) cuda::wait(handle_.get());
+}
+
+void Moment::record(Stream& stream) {
+    stream.run([&](auto& s) {
+        if constexpr (std::is_same_v<decltype(s), CudaStream&>) {
+            if (!event_) event_ = owned(cuda::make_timing_event());
+            cuda::record(event_.get(), s.handle);
+        } else {
+            time_ = std::chrono::steady_clock::now();
+        }
+    });
+}
+
+double Moment::seconds_since(const Moment& earlier) const {
+    if (event_) return cuda::seconds_between(earlier.event_.get(), event_.get());
+    return std::chrono::duration<double>(time_ - earlier.time_).count();
 }
 
 void* Uploads::start(const void* host, void* to, std::size_t bytes, void* stream) {

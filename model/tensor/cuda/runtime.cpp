@@ -104,6 +104,11 @@ void* make_event() {
     check(cudaEventCreateWithFlags(&event, cudaEventDisableTiming), "making an event");
     return event;
 }
+void* make_timing_event() {
+    cudaEvent_t event = nullptr;
+    check(cudaEventCreate(&event), "making an event");
+    return event;
+}
 void destroy_event(void* event) noexcept {
     cudaEventDestroy(event_of(event));
 }
@@ -121,6 +126,11 @@ bool is_done(void* event) {
 }
 void wait(void* event) {
     check(cudaEventSynchronize(event_of(event)), "work before an event");
+}
+double seconds_between(void* from, void* to) {
+    float milliseconds = 0.0f;
+    check(cudaEventElapsedTime(&milliseconds, event_of(from), event_of(to)), "time between events");
+    return static_cast<double>(milliseconds) * 1e-3;
 }
 void make_wait(void* stream, void* event) {
     check(cudaStreamWaitEvent(of(stream), event_of(event), 0), "making a stream wait");

@@ -23,10 +23,14 @@ void destroy_stream(void* stream) noexcept;
 void synchronize(void* stream);
 
 void* make_event();
+/// One whose time can be asked for.
+void* make_timing_event();
 void destroy_event(void* event) noexcept;
 void record(void* event, void* stream);
 bool is_done(void* event);
 void wait(void* event);
+/// Of two timing events that are done.
+double seconds_between(void* from, void* to);
 /// What is queued on the stream from now on waits for the event.
 void make_wait(void* stream, void* event);
 
