@@ -8,6 +8,7 @@
 #include "launch/commands.h"
 #include "launch/device.h"
 #include "launch/failure.h"
+#include "launch/rank_place.h"
 #include "launch/ranks.h"
 #include "launch/threads.h"
 #include "model/base/error.h"
@@ -146,19 +147,24 @@ int run_bench_command(const Arguments& arguments, Ranks& ranks) {
     BenchVariant asked;
     const int own = own_processors(ranks);
     options.gpu = device_of_a_rank(arguments.config.device, ranks);
-    const BenchShape* shape = nullptr;
+    BenchShape shape;
     std::optional<ProcessGrid> grid;
     ranks.together([&] { grid.emplace(ranks.session(), arguments.config.parallel.tensor); });
     const int data_ranks = grid->data().size();
     options.sequence = arguments.config.parallel.sequence;
     ranks.together([&] {
         if (!arguments.has("shape")) throw ConfigError("bench: found neither --shape nor --collectives");
-        shape = &shape_named(arguments.value("shape"));
+        shape = shape_named(arguments.value("shape"));
+        if (const std::int64_t batch = arguments.integer("batch", 0, 1 << 20); batch > 0) {
+            shape.batch = batch;
+            shape.what += text("; here batch ", batch);
+        }
         options.steps = arguments.integer("steps", 1, 1'000'000);
         options.threads =
             threads_of_a_rank(static_cast<int>(arguments.integer("threads", 0, 4096)), own, ranks);
         options.bucket_megabytes = arguments.config.parallel.bucket_megabytes;
         options.precision = arguments.config.train.precision;
+        options.tf32 = arguments.config.train.tf32;
         options.by_kernel = arguments.has("by-kernel");
         asked.lanes = static_cast<int>(arguments.integer("lanes", 0, 1 << 20));
         asked.overlap = arguments.config.parallel.overlap;
@@ -166,14 +172,18 @@ int run_bench_command(const Arguments& arguments, Ranks& ranks) {
         if (asked.lanes == 0)  // as few as the ranks allow
             for (asked.lanes = 1; asked.lanes < data_ranks;) asked.lanes *= 2;
         Lanes(asked.lanes, data_ranks);
-        check_sharing(shape->model, arguments.config.parallel.tensor);
+        check_sharing(shape.model, arguments.config.parallel.tensor);
     });
+    options.device_group =
+        device_group_of(arguments.config.parallel,
+                        gather_transport_facts(ranks.session(), ranks.world(), options.gpu), ranks);
     options.variants = variants_of(asked, arguments.has("compare"), data_ranks);
-    const std::vector<BenchResult> results = run_bench(*shape, options, grid->groups());
+    const std::vector<BenchResult> results = run_bench(shape, options, grid->groups());
     std::optional<double> peak;
     if (!options.gpu)
         peak = sgemm_peak(options.threads, ranks.world());
-    else if (const auto known = known_peak_flops(properties_of(*options.gpu).name, options.precision))
+    else if (const auto known = known_peak_flops(properties_of(*options.gpu).name, options.precision);
+             known && !options.tf32)
         peak = *known * 1e-9 * ranks.session().size();
     std::optional<KernelReport> kernels;
     if (options.by_kernel) {
@@ -184,10 +194,10 @@ int run_bench_command(const Arguments& arguments, Ranks& ranks) {
         kernels = {kernel_times(results.front().metered, ceilings), ceilings, results.front().seconds};
     }
     if (!ranks.is_first()) return kExitDone;
-    print(*shape, results, peak, options.gpu.has_value(), ranks.session().size(), options.threads);
+    print(shape, results, peak, options.gpu.has_value(), ranks.session().size(), options.threads);
     if (kernels) print(*kernels);
     if (!arguments.has("json")) return kExitDone;
-    nlohmann::ordered_json json{{"shape", shape->name},
+    nlohmann::ordered_json json{{"shape", shape.name},
                                 {"ranks", ranks.session().size()},
                                 {"tensor", arguments.config.parallel.tensor},
                                 {"threads", options.threads},
@@ -207,7 +217,7 @@ Command bench_command() {
     command.name = "bench";
     command.summary = "speed of whole training steps on a named shape";
     command.usage =
-        "--shape NAME [--threads N] [--steps N] [--lanes L] [--compare] [--by-kernel] [--json] | "
+        "--shape NAME [--batch N] [--threads N] [--steps N] [--lanes L] [--compare] [--by-kernel] [--json] | "
         "--collectives "
         "| --checkpoint --shape NAME --out DIR [--rounds N]";
     command.options = {
@@ -217,6 +227,10 @@ Command bench_command() {
          .value = "N",
          .help = "steps to measure, after three that are not",
          .initial = "10"},
+        {.name = "batch",
+         .value = "N",
+         .help = "sequences over all ranks, in place of the shape's; 0: the shape's",
+         .initial = "0"},
         {.name = "lanes", .value = "L", .help = "lanes; 0: as few as the ranks allow", .initial = "0"},
         {.name = "compare",
          .value = "",
@@ -243,9 +257,16 @@ Command bench_command() {
          .help = "end with one line of JSON",
          .kind = CommandOption::Kind::kFlag},
     };
-    command.run_options = {
-        "device",          "train.precision",   "parallel.overlap",          "parallel.zero",
-        "parallel.tensor", "parallel.sequence", "parallel.bucket-megabytes", "parallel.timeout"};
+    command.run_options = {"device",
+                           "train.precision",
+                           "train.tf32",
+                           "parallel.transport",
+                           "parallel.overlap",
+                           "parallel.zero",
+                           "parallel.tensor",
+                           "parallel.sequence",
+                           "parallel.bucket-megabytes",
+                           "parallel.timeout"};
     command.run_on_ranks = run_bench_command;
     return command;
 }

@@ -5,7 +5,6 @@
 #include "launch/device.h"
 #include "launch/memory.h"
 #include "launch/threads.h"
-#include "parallel/gradient_transport.h"
 #include "parallel/nccl_communicator.h"
 
 namespace skein {
@@ -23,18 +22,21 @@ RankPlace place_of_a_rank(const RunConfig& config, Ranks& ranks, std::optional<P
     const RankMemory memory = memory_of_a_rank(place.gpu, ranks.session(), !facts.shared.empty());
     place.memory = memory.bytes;
     place.memory_of = memory.what;
-    TransportDecision decision;
-    ranks.together([&] { decision = decide_transport(config.parallel.transport, facts); });
-    if (ranks.is_first() && !decision.line.empty()) std::cerr << decision.line << std::endl;
-    if (decision.transport == GradientTransport::kNccl)
-        place.device_group = [&ranks, timeout = config.parallel.timeout](Stream& stream,
-                                                                         Communicator& group) {
-            return make_nccl_communicator(ranks.session(), group, stream, {.timeout_seconds = timeout});
-        };
+    place.device_group = device_group_of(config.parallel, facts, ranks);
     return place;
 }
 
 }  // namespace
+
+DeviceGroup device_group_of(const ParallelSection& parallel, const TransportFacts& facts, Ranks& ranks) {
+    TransportDecision decision;
+    ranks.together([&] { decision = decide_transport(parallel.transport, facts); });
+    if (ranks.is_first() && !decision.line.empty()) std::cerr << decision.line << std::endl;
+    if (decision.transport != GradientTransport::kNccl) return nullptr;
+    return [&ranks, timeout = parallel.timeout](Stream& stream, Communicator& group) {
+        return make_nccl_communicator(ranks.session(), group, stream, {.timeout_seconds = timeout});
+    };
+}
 
 void run_on(Ranks& ranks, std::optional<ProcessGrid>& grid, TrainRequest& request) {
     const int own = own_processors(ranks);

@@ -1,11 +1,14 @@
 #pragma once
 
+#include <functional>
+#include <memory>
 #include <optional>
 #include <span>
 #include <string>
 
 #include "model/tensor/communicator.h"
 #include "model/tensor/device.h"
+#include "model/tensor/stream.h"
 #include "parallel/mpi_session.h"
 
 namespace skein {
@@ -43,6 +46,9 @@ struct TransportDecision {
 /// NCCL where it was asked for or can be had. Throws ConfigError or CudaError where it was asked for and
 /// cannot be had.
 TransportDecision decide_transport(TransportChoice choice, const TransportFacts& facts);
+
+/// Makes, of a group of ranks, one that moves the memory of the stream's GPU. Collective over the group.
+using DeviceGroup = std::function<std::unique_ptr<Communicator>(Stream&, Communicator& group)>;
 
 /// Asks all ranks. `gpu`: this rank's; none on the CPU. Collective over `world`; throws MpiError.
 TransportFacts gather_transport_facts(const MpiSession& session, Communicator& world,

@@ -108,6 +108,7 @@ RunConfig config_of(const BenchShape& shape, const BenchOptions& options, const 
     config.train.batch = shape.batch;
     config.train.label_smoothing = shape.label_smoothing;
     config.train.precision = options.precision;
+    config.train.tf32 = options.tf32;
     config.schedule.peak = 1e-4;
     config.schedule.floor = 1e-5;
     config.parallel.lanes = variant.lanes;
@@ -126,11 +127,13 @@ class VariantRun {
         : shape_(shape),
           variant_(variant),
           groups_(groups),
-          tensor_group_(groups.tensor),
           stream_(options.gpu, options.threads),
+          gradients_(on_device(options, groups.data)),
+          tensor_ranks_(on_device(options, groups.tensor)),
+          tensor_group_(tensor_ranks_ ? *tensor_ranks_ : groups.tensor),
           objective_(make_objective(stream_, shape.model, 1, sharing(options))),
           step_(config_of(shape, options, variant), *objective_, stream_,
-                StepGroups(groups.data, nullptr, groups.world)) {}
+                StepGroups(groups.data, gradients_.get(), groups.world)) {}
 
     void step(std::int64_t number, bool measured) {
         const Batch batch = random_batch(shape_, step_.own_samples(shape_.batch), number);
@@ -186,6 +189,11 @@ class VariantRun {
     }
 
   private:
+    /// The group on the ranks' GPUs; null where it goes through the host, or has one rank.
+    std::unique_ptr<Communicator> on_device(const BenchOptions& options, Communicator& group) {
+        if (!options.device_group || group.size() == 1) return nullptr;
+        return options.device_group(stream_, group);
+    }
     TensorSharing sharing(const BenchOptions& options) {
         if (groups_.tensor.size() == 1) return {};
         return {&tensor_group_, options.sequence};
@@ -205,8 +213,9 @@ class VariantRun {
     const BenchShape& shape_;
     BenchVariant variant_;
     RankGroups groups_;
-    TensorGroup tensor_group_;
     Stream stream_;
+    std::unique_ptr<Communicator> gradients_, tensor_ranks_;
+    TensorGroup tensor_group_;
     std::unique_ptr<Objective> objective_;
     TrainingStep step_;
     std::vector<double> times_;

@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "model/tensor/device.h"
+#include "parallel/gradient_transport.h"
 #include "parallel/process_grid.h"
 #include "trainer/config.h"
 #include "trainer/kernel_times.h"
@@ -45,8 +46,10 @@ struct BenchOptions {
     std::optional<Gpu> gpu;  ///< this rank's; none: on the CPU
     int threads = 1;
     double bucket_megabytes = 0.0;  ///< 0: as a run has it
-    bool sequence = false;  ///< --parallel.sequence
+    bool sequence = false;          ///< --parallel.sequence
+    DeviceGroup device_group;       ///< null: a GPU's memory goes through the host's
     Precision precision = Precision::kFp32;
+    bool tf32 = false;
     std::vector<BenchVariant> variants;  ///< at least one; a step of each by turns
     /// Then as many steps of the first variant, by kernel.
     bool by_kernel = false;

@@ -14,6 +14,7 @@
 #include "checkpoint/run_lock.h"
 #include "data/data_folder.h"
 #include "data/prefetcher.h"
+#include "parallel/gradient_transport.h"
 #include "parallel/patience.h"
 #include "trainer/clock.h"
 #include "trainer/evaluation.h"
@@ -38,9 +39,7 @@ struct RankPlace {
     /// null: all; tensor: those that hold one model together, null: each rank has the whole.
     Communicator* data = nullptr;
     Communicator* tensor = nullptr;
-    /// Makes, of a group, one that moves the stream's GPU's memory; null: that goes through the host's.
-    /// Collective over the group.
-    std::function<std::unique_ptr<Communicator>(Stream&, Communicator& group)> device_group;
+    DeviceGroup device_group;  ///< null: a GPU's memory goes through the host's
 };
 
 /// What `skein train` asks for.
