@@ -13,14 +13,20 @@ float f32_place[1];
 Bf16 bf16_place[1];
 std::int32_t ids[1];
 
-TEST(Work, OfAProductIsItsThreeMatrices) {
+/// [5, 7] of bf16 operands.
+GemmArgs product_in(auto& c) {
     GemmArgs args;
     args.m = 5;
     args.n = 7;
     args.k = 11;
     args.a = bf16_place;
     args.b = bf16_place;
-    args.c = bf16_place;
+    args.c = c;
+    return args;
+}
+
+TEST(Work, OfAProductIsItsThreeMatrices) {
+    GemmArgs args = product_in(bf16_place);
     args.transpose_b = true;
     EXPECT_EQ(work_of(args).name, "gemm forward");
     EXPECT_EQ(work_of(args).flops, 2 * 5 * 7 * 11);
@@ -34,13 +40,7 @@ TEST(Work, OfAProductIsItsThreeMatrices) {
 }
 
 TEST(Work, OfAProductThatIsAddedReadsTheResultAsWell) {
-    GemmArgs args;
-    args.m = 5;
-    args.n = 7;
-    args.k = 11;
-    args.a = bf16_place;
-    args.b = bf16_place;
-    args.c = f32_place;
+    GemmArgs args = product_in(f32_place);
     args.transpose_a = args.accumulate = true;
     EXPECT_EQ(work_of(args).name, "gemm wgrad");
     EXPECT_EQ(work_of(args, ProductOf::kOutputHead).name, "head wgrad");
